@@ -1,0 +1,206 @@
+"""The manifest: what an artefact is, written beside it and (for ONNX) into it.
+
+Everything downstream reads it, so that nobody says twice what a file knows: which network and weights, which
+tensors go in and come out and what they mean, and for an engine which TensorRT, cards and profiles it is for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from ccdeploy.ccnet.provenance import Weights
+from ccdeploy.errors import ArtefactError
+from ccdeploy.files import written_whole
+
+FORMAT = 1
+METADATA_KEY = "ccdeploy.manifest"
+"""The metadata key of an ONNX file that holds its manifest."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output. A dimension is a number, or the name of a dynamic axis."""
+
+    name: str
+    dtype: str
+    layout: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The shapes an engine accepts for one dynamic input."""
+
+    input: str
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    max: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """The plugin library whose layers an engine holds."""
+
+    file: str
+    sha256: str
+    version: str
+    embedded: bool = False
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What an engine was built with, and where it runs."""
+
+    flavour: str
+    version: str
+    compute_capabilities: tuple[str, ...]
+    """Such as "8.6"; for full TensorRT the card it was built on."""
+    profiles: tuple[Profile, ...] = ()
+    plugin: Plugin | None = None
+    plugin_layers: int = 0
+    layers: int = 0
+    workspace_bytes: int | None = None
+    build_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """See the module's first lines. `file` and `sha256` are the artefact's own."""
+
+    kind: str
+    """"onnx" or "engine"."""
+    file: str
+    sha256: str
+    onnx_sha256: str
+    ccdeploy: str
+    model: str
+    """What was exported: a card's name, a card file's name, or module:Class."""
+    card: dict[str, Any]
+    weights: Weights
+    recurrence: int
+    precision: str
+    io: str
+    dynamic: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    criss_cross_nodes: int
+    stages: dict[str, str] = field(default_factory=dict)
+    """Stage of the network -> name of the ONNX value that holds it, in the order of computation."""
+    notes: tuple[str, ...] = ()
+    """What a user was told while the artefact was made."""
+    engine: Engine | None = None
+    format: int = FORMAT
+
+    def to_json(self, *, portable: bool = False) -> str:
+        """The manifest as JSON; `portable` leaves out what is only true on this machine."""
+        data = dataclasses.asdict(self)
+        if portable:
+            data["weights"]["path"] = ""
+            data["sha256"] = data["onnx_sha256"] = ""  # a file cannot hold its own digest
+        return json.dumps(data, indent=2, ensure_ascii=False)
+
+
+def manifest_path(artefact: Path) -> Path:
+    """Where an artefact's manifest lies: `model.onnx` -> `model.onnx.json`."""
+    return artefact.with_name(artefact.name + ".json")
+
+
+def write_manifest(manifest: Manifest, artefact: Path) -> Path:
+    """Writes the manifest beside its artefact and returns its path."""
+    path = manifest_path(artefact)
+    with written_whole(path) as temporary:
+        temporary.write_text(manifest.to_json() + "\n", encoding="utf-8")
+    return path
+
+
+def read_manifest(artefact: Path) -> Manifest:
+    """Reads the manifest beside an artefact.
+
+    Raises:
+        ArtefactError: there is none, it is damaged, or a newer ccdeploy wrote it.
+    """
+    path = manifest_path(artefact)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtefactError(
+            f"{artefact} has no readable manifest: {path.name} was expected beside it.",
+            "Keep the manifest with its artefact, or export or build it again with ccdeploy.",
+        ) from error
+    return parse_manifest(text, str(path))
+
+
+def parse_manifest(text: str, where: str) -> Manifest:
+    """Parses a manifest's JSON; `where` names its place in errors."""
+    remedy = "Export or build the artefact again."
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArtefactError(f"{where}: the manifest is not JSON ({error}).", remedy) from error
+    if not isinstance(data, dict) or not isinstance(data.get("format"), int):
+        raise ArtefactError(f"{where}: this is not a ccdeploy manifest: the field `format` is missing.", remedy)
+    if data["format"] != FORMAT:
+        raise ArtefactError(
+            f"{where}: manifest format {data['format']}, this ccdeploy reads format {FORMAT}.",
+            "Use the ccdeploy that wrote it, or export and build again.",
+        )
+    try:
+        return _from_json(Manifest, data, "manifest")
+    except _Mismatch as error:
+        raise ArtefactError(f"{where}: {error}.", remedy) from error
+
+
+class _Mismatch(Exception):
+    """A field of a manifest that is missing or of the wrong type."""
+
+
+_T = TypeVar("_T")
+
+
+def _from_json(kind: type[_T], data: Any, where: str) -> _T:
+    """Builds a dataclass from JSON, checking every field's presence and type."""
+    if not isinstance(data, dict):
+        raise _Mismatch(f"`{where}` is {type(data).__name__}, a table was expected")
+    hints = get_type_hints(kind)
+    values = {}
+    for spec in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if spec.name in data:
+            values[spec.name] = _value(hints[spec.name], data[spec.name], f"{where}.{spec.name}")
+        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
+            raise _Mismatch(f"the field `{where}.{spec.name}` is missing")
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return _from_json(hint, value, where)  # type: ignore[arg-type]
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _Mismatch(f"`{where}` is {type(value).__name__}, a list was expected")
+        return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise _Mismatch(f"`{where}` is {type(value).__name__}, a table was expected")
+        return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if hint is Any:
+        return value
+    if arguments:  # a union
+        for option in arguments:
+            try:
+                return _value(option, value, where)
+            except _Mismatch:
+                continue
+        raise _Mismatch(f"`{where}` is {value!r}, which has a wrong type")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is type(None):
+        if value is None:
+            return None
+    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise _Mismatch(f"`{where}` is {value!r}, {getattr(hint, '__name__', hint)} was expected")

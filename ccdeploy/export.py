@@ -1,0 +1,208 @@
+"""From a network to a portable ONNX file that says what it is, with its manifest beside it.
+
+The file runs in any ONNX runtime: each criss-cross pass is one node of the domain `ccdeploy`, and the file carries
+that node's definition in standard operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+import torch
+
+from ccdeploy import __version__
+from ccdeploy.ccnet.adopt import Adoption, adopt
+from ccdeploy.ccnet.loading import OWN_ARCHITECTURES, Model, does_not_run
+from ccdeploy.ccnet.preprocessing import noise_batch, takes_pictures
+from ccdeploy.ccnet.stages import FEATURES, LOGITS
+from ccdeploy.deployable import Deployable, fold_norms, observe
+from ccdeploy.engine.manifest import Manifest, Tensor
+from ccdeploy.errors import CcdeployError, ModelError, UsageError
+from ccdeploy.onnx_files import write_onnx
+from ccdeploy.op import onnx_op
+from ccdeploy.precision import PRECISIONS, check_activations, check_weights, torch_type
+from ccdeploy.tracing import trace
+
+DYNAMIC = {"none": (), "batch": (0,), "size": (2, 3), "all": (0, 2, 3)}
+"""What may change at run time -> axes of [batch, channels, height, width]."""
+AXES = ("batch", "channels", "height", "width")
+IO = ("tensor", "image")
+LARGEST_SIDE = 16384
+LARGEST_SAMPLE = 128
+"""Height and width at most of the noise on which changes of the network are proved and value ranges looked at."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is fixed in an exported file.
+
+    Attributes:
+        size: height and width of the input; the card's unless given.
+        batch: pictures at once.
+        dynamic: which of batch and size may change at run time: a key of DYNAMIC.
+        precision: one of PRECISIONS.
+        io: one of IO; see `ccdeploy.deployable.Deployable`.
+    """
+
+    size: tuple[int, int] | None = None
+    batch: int = 1
+    dynamic: str = "none"
+    precision: str = "fp32"
+    io: str = "tensor"
+
+
+def export(model: Model, target: Path, options: ExportOptions, say: Say = lambda line: None) -> Manifest:
+    """Writes `target` (and `target`.json, and `target`.data above 2 GB), all or nothing.
+
+    Args:
+        model: the network to export; not changed.
+        target: the ONNX file.
+        options: what is fixed in the file.
+        say: told each step, one line at a time.
+
+    Raises:
+        UsageError: options that do not fit the model.
+        ModelError: a network without criss-cross attention, that does not run, or does not fit the precision.
+    """
+    shape = _input_shape(model, target, options)
+    deployable, adoption, notes = prepare(model, options, shape)
+    for note in notes:
+        say(note)
+    say(f"tracing {model.name} at {'x'.join(map(str, shape))}, {options.precision}")
+    graph, stages = _trace(model, deployable, shape, options)
+    passes = sum(node.domain == onnx_op.DOMAIN for node in graph.graph)
+    own = model.card.network.architecture in OWN_ARCHITECTURES
+    if passes == 0 and not (own and model.card.network.recurrence == 0):
+        raise ModelError(
+            f"{model.name} has {len(adoption.replaced)} criss-cross modules, and its output depends on none of them.",
+            "Export a network whose forward calls them.",
+        )
+    manifest = Manifest(
+        kind="onnx",
+        file=target.name,
+        sha256="",
+        onnx_sha256="",
+        ccdeploy=__version__,
+        model=model.name,
+        card=model.card.to_dict(),
+        weights=model.weights,
+        recurrence=model.card.network.recurrence if own else passes // len(adoption.replaced),
+        precision=options.precision,
+        io=options.io,
+        dynamic=options.dynamic,
+        inputs=tuple(_described(value) for value in graph.graph.inputs),
+        outputs=tuple(_described(value) for value in graph.graph.outputs),
+        criss_cross_nodes=passes,
+        stages=stages,
+        notes=(*model.notes, *notes),
+    )
+    say(f"writing {target}")
+    return write_onnx(graph, target, manifest)
+
+
+def prepare(model: Model, options: ExportOptions, shape: tuple[int, ...]) -> tuple[Deployable, Adoption, list[str]]:
+    """The network as it is deployed, what was replaced in it, and what a user should know about it."""
+    sample_sides = [min(side, LARGEST_SAMPLE) for side in shape[2:]]
+    sample = torch.from_numpy(noise_batch(model.card, 1, *sample_sides, seed=0))
+    network, adoption = adopt(model.network)
+    notes = [f"left as it is: {name}: {reason}" for name, reason in adoption.refused.items()]
+    if not adoption.replaced:
+        others = "; ".join(f"{name}: {reason}" for name, reason in adoption.refused.items())
+        raise ModelError(
+            f"{model.name} has no criss-cross attention"
+            + (f": {len(adoption.refused)} modules have its parameter names and are something else ({others})." if others else "."),
+            "A criss-cross module has query_conv, key_conv, value_conv and gamma, and computes what the paper says.",
+        )
+    count = len(adoption.replaced)
+    notes.insert(0, f"criss-cross attention: {count} module{'s' * (count > 1)} proved and replaced ({', '.join(adoption.replaced)})")
+    try:
+        network, _ = fold_norms(network, sample)
+        seen = observe(network, sample)
+        if options.precision == "fp16":
+            check_weights(network, options.precision)
+            for layer in check_activations(network, sample, options.precision):
+                notes.append(f"overflows {options.precision} on noise: {layer}; --precision bf16 or fp32 holds it")
+    except CcdeployError:
+        raise
+    except Exception as error:  # a user's code may raise anything
+        raise does_not_run(model.name, error, tuple(sample.shape)) from error
+    if seen.enlarge:
+        alignment = "aligned" if model.card.output.align_corners else "not aligned"
+        notes.append(f"logits are smaller than the input and are enlarged to it: bilinear, corners {alignment}")
+    module = Deployable(network, model.card, options.io, torch_type(options.precision), seen)
+    return module.eval(), adoption, notes
+
+
+def _input_shape(model: Model, target: Path, options: ExportOptions) -> tuple[int, int, int, int]:
+    """Checks options against each other and the model; [batch, channels, height, width]."""
+    card = model.card
+    for name, value, known in (
+        ("precision", options.precision, PRECISIONS),
+        ("dynamic", options.dynamic, tuple(DYNAMIC)),
+        ("io", options.io, IO),
+    ):
+        if value not in known:
+            raise UsageError(f"{name} is {value!r}, one of {', '.join(known)} was expected.", "Choose one of them.")
+    if target.suffix != ".onnx":
+        raise UsageError(f"{target} does not end in .onnx.", "Name the file something.onnx.")
+    size = options.size or card.input.size
+    if not all(size):
+        raise UsageError(f"{model.name}: the size of its input is not known.", "Give --size HEIGHTxWIDTH.")
+    if not all(1 <= side <= LARGEST_SIDE for side in size):
+        raise UsageError(f"The size is {size[0]}x{size[1]}, sides of 1 to {LARGEST_SIDE} were expected.", "Give another --size.")
+    if not 1 <= options.batch <= 1024:
+        raise UsageError(f"The batch is {options.batch}, 1 to 1024 was expected.", "Give another --batch.")
+    if options.io == "image":
+        if not takes_pictures(card):
+            raise UsageError(
+                f"{model.name}: --io image needs the mean and std of its pictures, which are not known.",
+                "Write a card with [input] mean and std and architecture = \"package.module:Class\", and export that.",
+            )
+        if card.network.architecture in OWN_ARCHITECTURES and card.network.architecture != "ccnet":
+            raise UsageError(f"{model.name} gives features, --io image ends in class labels.", "Use --io tensor.")
+    return options.batch, card.input.channels, size[0], size[1]
+
+
+def _trace(
+    model: Model, deployable: Deployable, shape: tuple[int, int, int, int], options: ExportOptions
+) -> tuple[ir.Model, dict[str, str]]:
+    axes = {axis: AXES[axis] for axis in DYNAMIC[options.dynamic]}
+    batch, channels, height, width = shape
+    if 0 in axes:
+        batch = max(batch, 2)  # the tracer takes a batch of 1 for a fixed one
+    output = FEATURES if model.card.network.architecture == "criss-cross" else LOGITS
+    if options.io == "image":
+        sample = torch.zeros(batch, height, width, channels, dtype=torch.uint8)
+        axes = {{0: 0, 2: 1, 3: 2}[axis]: name for axis, name in axes.items()}
+        names = ("image", "labels")
+    else:
+        sample = torch.zeros(batch, channels, height, width)
+        names = ("input", output)
+    try:
+        graph, stages = trace(deployable, sample, axes, onnx_op.OPSET[options.precision], names)
+    except Exception as error:  # the tracer and a user's code may raise anything
+        own = model.card.network.architecture in OWN_ARCHITECTURES
+        if own:
+            raise
+        lines = str(error).strip().splitlines()
+        raise ModelError(
+            f"{model.name} cannot be traced ({type(error).__name__}: {lines[0] if lines else ''}).",
+            "Try `--dynamic none`, and see the cause with --debug.",
+        ) from error
+    if names[1] != "labels":
+        stages[output] = names[1]
+    return graph, stages
+
+
+_LAYOUTS = {"image": "NHWC", "labels": "NHW"}
+
+
+def _described(value: ir.Value) -> Tensor:
+    assert value.name is not None and value.dtype is not None and value.shape is not None
+    shape = tuple(dim if isinstance(dim, int) else str(dim.value) for dim in value.shape)
+    return Tensor(value.name, value.dtype.numpy().name, _LAYOUTS.get(value.name, "NCHW"), shape)
