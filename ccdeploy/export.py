@@ -31,6 +31,7 @@ DYNAMIC = {"none": (), "batch": (0,), "size": (2, 3), "all": (0, 2, 3)}
 AXES = ("batch", "channels", "height", "width")
 IO = ("tensor", "image")
 LARGEST_SIDE = 16384
+LARGEST_BATCH = 1024
 LARGEST_SAMPLE = 128
 """Height and width at most of the noise on which changes of the network are proved and value ranges looked at."""
 
@@ -69,7 +70,8 @@ def export(model: Model, target: Path, options: ExportOptions, say: Say = lambda
         UsageError: options that do not fit the model.
         ModelError: a network without criss-cross attention, that does not run, or does not fit the precision.
     """
-    shape = _input_shape(model, target, options)
+    check_options(options, target)
+    shape = _input_shape(model, options)
     deployable, adoption, notes = prepare(model, options, shape)
     for note in notes:
         say(note)
@@ -138,9 +140,12 @@ def prepare(model: Model, options: ExportOptions, shape: tuple[int, ...]) -> tup
     return module.eval(), adoption, notes
 
 
-def _input_shape(model: Model, target: Path, options: ExportOptions) -> tuple[int, int, int, int]:
-    """Checks options against each other and the model; [batch, channels, height, width]."""
-    card = model.card
+def check_options(options: ExportOptions, target: Path) -> None:
+    """Checks what can be known before a network is loaded.
+
+    Raises:
+        UsageError: a value outside what its option takes.
+    """
     for name, value, known in (
         ("precision", options.precision, PRECISIONS),
         ("dynamic", options.dynamic, tuple(DYNAMIC)),
@@ -150,21 +155,25 @@ def _input_shape(model: Model, target: Path, options: ExportOptions) -> tuple[in
             raise UsageError(f"{name} is {value!r}, one of {', '.join(known)} was expected.", "Choose one of them.")
     if target.suffix != ".onnx":
         raise UsageError(f"{target} does not end in .onnx.", "Name the file something.onnx.")
+    if options.size is not None and not all(1 <= side <= LARGEST_SIDE for side in options.size):
+        seen = "x".join(map(str, options.size))
+        raise UsageError(f"The size is {seen}, sides of 1 to {LARGEST_SIDE} were expected.", "Give another --size.")
+    if not 1 <= options.batch <= LARGEST_BATCH:
+        raise UsageError(f"The batch is {options.batch}, 1 to {LARGEST_BATCH} was expected.", "Give another --batch.")
+
+
+def _input_shape(model: Model, options: ExportOptions) -> tuple[int, int, int, int]:
+    """Checks the options against the model; [batch, channels, height, width]."""
+    card = model.card
     size = options.size or card.input.size
     if not all(size):
         raise UsageError(f"{model.name}: the size of its input is not known.", "Give --size HEIGHTxWIDTH.")
-    if not all(1 <= side <= LARGEST_SIDE for side in size):
-        raise UsageError(f"The size is {size[0]}x{size[1]}, sides of 1 to {LARGEST_SIDE} were expected.", "Give another --size.")
-    if not 1 <= options.batch <= 1024:
-        raise UsageError(f"The batch is {options.batch}, 1 to 1024 was expected.", "Give another --batch.")
     if options.io == "image":
         if not takes_pictures(card):
             raise UsageError(
                 f"{model.name}: --io image needs the mean and std of its pictures, which are not known.",
                 "Write a card with [input] mean and std and architecture = \"package.module:Class\", and export that.",
             )
-        if card.network.architecture in OWN_ARCHITECTURES and card.network.architecture != "ccnet":
-            raise UsageError(f"{model.name} gives features, --io image ends in class labels.", "Use --io tensor.")
     return options.batch, card.input.channels, size[0], size[1]
 
 

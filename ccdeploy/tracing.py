@@ -59,7 +59,8 @@ def trace(
         )
     assert program is not None
     model = program.model
-    del model.graph.outputs[1:]
+    while len(model.graph.outputs) > 1:
+        model.graph.outputs.pop()  # one by one: a slice would leave them marked as outputs
     model.functions[(onnx_op.DOMAIN, onnx_op.NAME, "")] = ir.from_proto(onnx_op.function(opset))
     model.opset_imports[onnx_op.DOMAIN] = onnx_op.VERSION
     _name_after_modules(model)

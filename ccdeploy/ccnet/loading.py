@@ -31,12 +31,16 @@ PROBE_SIZE = 65
 class Model:
     """A network with weights, in evaluation mode and float32: what every artefact is compared with."""
 
-    name: str
-    """As the user named it."""
     card: Card
     network: nn.Module
     weights: Weights
     notes: tuple[str, ...] = ()
+    """What was done to load it, for the user to read."""
+
+    @property
+    def name(self) -> str:
+        """The card's name; module:Class for a network without a card."""
+        return self.card.name
 
 
 def load_model(name: str, weights: Path | None = None, seed: int | None = None, recurrence: int | None = None) -> Model:
@@ -53,11 +57,12 @@ def load_model(name: str, weights: Path | None = None, seed: int | None = None, 
         CardError, CheckpointError, ModelError: what cannot be found, read or believed.
     """
     card = card_for_module(name) if is_module(name) else find_card(name)
-    return load_card_model(name, card, weights, seed, recurrence)
+    return load_card_model(card, weights, seed, recurrence)
 
 
-def load_card_model(name: str, card: Card, weights: Path | None, seed: int | None, recurrence: int | None) -> Model:
+def load_card_model(card: Card, weights: Path | None, seed: int | None, recurrence: int | None) -> Model:
     """`load_model` for a card that is at hand already, such as the one in a manifest."""
+    name = card.name
     if (weights is None) == (seed is None):
         seen = "neither weights nor a seed were" if weights is None else "both weights and a seed were"
         raise UsageError(f"{name}: {seen} given, one was expected.", "Give --weights FILE or --random-weights SEED.")
@@ -70,7 +75,7 @@ def load_card_model(name: str, card: Card, weights: Path | None, seed: int | Non
             )
         card = dataclasses.replace(card, network=dataclasses.replace(card.network, recurrence=recurrence))
     if weights is not None:
-        return _from_file(name, card, weights, own)
+        return _from_file(card, weights, own)
     assert seed is not None
     network, card = (build_network(card), card) if own else _import_network(card, seed)
     probe = torch.from_numpy(noise_batch(card, 2, PROBE_SIZE, PROBE_SIZE, seed))
@@ -81,10 +86,10 @@ def load_card_model(name: str, card: Card, weights: Path | None, seed: int | Non
         if own:
             raise
         raise does_not_run(name, error, tuple(probe.shape)) from error
-    return Model(name, card, network, Weights("random", seed=seed))
+    return Model(card, network, Weights("random", seed=seed))
 
 
-def _from_file(name: str, card: Card, path: Path, own: bool) -> Model:
+def _from_file(card: Card, path: Path, own: bool) -> Model:
     state = read_state_dict(path)
     digest = sha256_of(path)
     _check_stamp(card, path, digest)
@@ -99,7 +104,7 @@ def _from_file(name: str, card: Card, path: Path, own: bool) -> Model:
         fill(network, state, str(path))
         layout, notes = "module", [f"weights: {len(state)} tensors"]
     record = Weights("file", digest, path.name, layout, path=str(path.resolve()))
-    return Model(name, card, network.eval(), record, tuple(notes))
+    return Model(card, network.eval(), record, tuple(notes))
 
 
 def _check_stamp(card: Card, path: Path, digest: str) -> None:

@@ -1,1 +1,102 @@
+"""The command line: one file a command, each imported when it is called, so that `ccdeploy --help` answers at once."""
 
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import traceback
+from typing import NoReturn
+
+import click
+
+from ccdeploy import __version__
+from ccdeploy.errors import CcdeployError
+
+COMMANDS = {
+    "models": "List the networks that ccdeploy knows, or show one.",
+    "export": "Export a network to a portable ONNX file.",
+    "build-engine": "Build a TensorRT engine from an ONNX file.",
+    "verify": "Compare artefacts with PyTorch, stage by stage.",
+    "deploy": "Export, build and verify at once, into a folder.",
+    "inspect": "Show what is in an ONNX file or an engine.",
+    "doctor": "Show what this machine can and cannot do, and how to mend it.",
+}
+INTERRUPTED = 130
+DEFECT = 70
+"""Exit code of an error that ccdeploy did not foresee (EX_SOFTWARE of sysexits.h)."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called; their first lines are in COMMANDS."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of a deployment."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"ccdeploy.commands.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="ccdeploy")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """CCNet (criss-cross attention) from a PyTorch checkpoint to ONNX and TensorRT, proved to be the same network.
+
+    MODEL is a name that `ccdeploy models` lists, a card file (.toml), or module:Class for a network of your own.
+
+    Exit codes: 0 done and true; 1 verified and different; 2 wrong usage or input; 3 this machine lacks what was asked.
+    """
+
+
+def main() -> NoReturn:
+    """Runs the command line and exits with its code; every error is two lines: what happened, what to do."""
+    arguments = sys.argv[1:]
+    debug, as_json = "--debug" in arguments, "--json" in arguments
+    if debug:
+        arguments = [argument for argument in arguments if argument != "--debug"]  # it may stand anywhere
+    try:
+        code = cli.main(arguments, prog_name="ccdeploy", standalone_mode=False)
+    except click.ClickException as error:
+        if as_json:
+            _print_json(error.format_message(), "", error.exit_code)
+        else:
+            error.show()
+        code = error.exit_code
+    except CcdeployError as error:
+        if debug:
+            traceback.print_exc()
+        if as_json:
+            _print_json(error.what, error.remedy, error.exit_code)
+        else:
+            click.echo(f"{click.style('error:', fg='red', bold=True)} {error.what}", err=True)
+            click.echo(f"       {error.remedy}", err=True)
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\ninterrupted: what was not finished was not written", err=True)
+        code = INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output left, as `head` does
+        code = 0
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(f"error: a defect of ccdeploy: {type(error).__name__}: {error}", err=True)
+        click.echo("       Run again with --debug and report what it shows.", err=True)
+        code = DEFECT
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _print_json(what: str, remedy: str, code: int) -> None:
+    click.echo(json.dumps({"error": {"what": what, "remedy": remedy, "exit_code": code}}, indent=2))

@@ -10,14 +10,16 @@ from pathlib import Path
 
 from ccdeploy import __version__
 from ccdeploy.engine import limits
+from ccdeploy.engine.flavour import AUTO as AUTO_FLAVOUR
 from ccdeploy.engine.flavour import load_flavour
 from ccdeploy.engine.gpu import probe_gpus
 from ccdeploy.engine.job import Job, Progress
 from ccdeploy.engine.manifest import Engine, Manifest, Plugin, Profile, write_manifest
-from ccdeploy.engine.onnx_file import read_onnx_file
-from ccdeploy.engine.plugin import AUTO, NO_PLUGIN_NOTE, NONE, PluginLibrary, resolve_plugin
+from ccdeploy.engine.plugin import AUTO as AUTO_PLUGIN
+from ccdeploy.engine.plugin import NO_PLUGIN_NOTE, NONE, PluginLibrary, resolve_plugin
 from ccdeploy.engine.process import run_job
 from ccdeploy.engine.profiles import check_profiles
+from ccdeploy.engine.source import read_source
 from ccdeploy.errors import UsageError
 from ccdeploy.files import sha256_of, written_whole
 
@@ -26,7 +28,7 @@ def build_engine(
     onnx_path: Path,
     engine_path: Path,
     *,
-    flavour: str = "auto",
+    flavour: str = AUTO_FLAVOUR,
     profiles: Sequence[Profile] = (),
     compute_capabilities: Sequence[str] = (),
     timing_cache: Path | None = None,
@@ -66,7 +68,7 @@ def build_engine(
         raise UsageError("--embed-plugin was given, but there is no plugin to embed.", "Add --plugin FILE.")
     if engine_path.resolve() == onnx_path.resolve():
         raise UsageError(f"The engine would overwrite its own model {onnx_path}.", "Choose another name with -o.")
-    model = read_onnx_file(onnx_path)
+    model = read_source(onnx_path)
     if library is not None and model.criss_cross_nodes == 0:
         raise UsageError(
             f"--plugin {plugin} was given, but {onnx_path} has no criss-cross node that could use it.",
@@ -79,9 +81,9 @@ def build_engine(
     limits.check_precision(model.manifest.precision, targets)
 
     notes = [*model.notes, *target_notes]
-    if flavour == AUTO:
+    if flavour == AUTO_FLAVOUR:
         notes.append(f"{tensorrt.title} was chosen: {tensorrt.reason}")
-    if plugin == AUTO and model.criss_cross_nodes:
+    if plugin == AUTO_PLUGIN and model.criss_cross_nodes:
         notes.append(NO_PLUGIN_NOTE)
 
     with written_whole(engine_path) as output, tempfile.TemporaryDirectory(prefix="ccdeploy-") as scratch:

@@ -5,6 +5,7 @@ The worker runs this in a child process; nothing else should, for TensorRT can t
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,13 @@ from typing import Any
 from ccdeploy.engine.flavour import Flavour
 from ccdeploy.engine.job import Job, JobResult, Progress
 from ccdeploy.engine.plugin import expected_plugin_layers
-from ccdeploy.errors import BuildError, UsageError
+from ccdeploy.errors import BuildError, MissingError, UsageError
 from ccdeploy.files import written_whole
 from ccdeploy.op.onnx_op import DOMAIN, NAME
 
 _PLUGIN_LAYERS = ("PLUGIN", "PLUGIN_V2", "PLUGIN_V3")
-_SHOWN = 3
-"""How many lines of TensorRT's log, or operators, an error quotes."""
+_NO_GPU = re.compile(r"cudaError (35|100):")  # no driver; a driver without a GPU
+_SHOWN = 3  # how many operators, or lines of TensorRT's log, an error quotes
 
 
 def compile_engine(job: Job, flavour: Flavour, on_progress: Callable[[Progress], None]) -> JobResult:
@@ -28,12 +29,11 @@ def compile_engine(job: Job, flavour: Flavour, on_progress: Callable[[Progress],
 
     Raises:
         BuildError: TensorRT refused the model, the plugin or the configuration.
+        MissingError: TensorRT does not start, for want of a driver that is new enough.
         UsageError: a timing cache of another TensorRT or GPU.
     """
     log = _make_log(flavour)
-    builder = flavour.module.Builder(log)
-    if builder is None:
-        raise _build_error(f"{flavour.title} does not start", log.errors, "Run `ccdeploy doctor`.")
+    builder = _make_builder(flavour, log)
     plugin_version = _load_plugin(job, flavour, log)
     network = builder.create_network(flavour.network_flags)
     parser = flavour.module.OnnxParser(network, log)
@@ -44,31 +44,34 @@ def compile_engine(job: Job, flavour: Flavour, on_progress: Callable[[Progress],
     _check_plugin_layers(job, flavour, plugin_layers)
 
     config = builder.create_builder_config()
-    monitor = _make_monitor(flavour, on_progress)
-    config.progress_monitor = monitor
+    config.progress_monitor = _make_monitor(flavour, on_progress)
     flavour.set_compute_capabilities(config, job.compute_capabilities)
+    _apply_settings(job, flavour, config)
     _add_profile(job, builder, config, log)
-    if job.workspace_bytes is not None:
-        config.set_memory_pool_limit(flavour.module.MemoryPoolType.WORKSPACE, job.workspace_bytes)
-    if job.optimization_level is not None:
-        config.builder_optimization_level = job.optimization_level
-    if job.plugin is not None and job.embed_plugin:
-        config.plugins_to_serialize = [job.plugin]
     timing_cache = _use_timing_cache(job, config)
-
     log.errors.clear()
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise _build_error(
             f"{flavour.title} could not build {Path(job.onnx).name}",
             log.errors,
-            "Try smaller --max shapes or another precision; --debug shows the whole log.",
+            "Try a larger --workspace, smaller --max shapes or another precision.",
         )
     if timing_cache is not None:
         with written_whole(timing_cache) as temporary:
             temporary.write_bytes(config.get_timing_cache().serialize())
     Path(job.output).write_bytes(engine)
     return JobResult(len(layers), plugin_layers, plugin_version)
+
+
+def _make_builder(flavour: Flavour, log: Any) -> Any:
+    try:
+        return flavour.module.Builder(log)
+    except (TypeError, RuntimeError) as error:  # the bindings' TypeError: TensorRT returned no builder
+        raise MissingError(
+            _explained(f"{flavour.title} does not start", log.errors or [str(error)]),
+            "Its CUDA version and the NVIDIA driver must go together: `ccdeploy doctor` shows both.",
+        ) from error
 
 
 def _load_plugin(job: Job, flavour: Flavour, log: Any) -> str:
@@ -157,6 +160,16 @@ def _check_plugin_layers(job: Job, flavour: Flavour, found: int) -> None:
         )
 
 
+def _apply_settings(job: Job, flavour: Flavour, config: Any) -> None:
+    """What the user said about the build; TensorRT's own defaults for the rest."""
+    if job.workspace_bytes is not None:
+        config.set_memory_pool_limit(flavour.module.MemoryPoolType.WORKSPACE, job.workspace_bytes)
+    if job.optimization_level is not None:
+        config.builder_optimization_level = job.optimization_level
+    if job.plugin is not None and job.embed_plugin:
+        config.plugins_to_serialize = [job.plugin]
+
+
 def _add_profile(job: Job, builder: Any, config: Any, log: Any) -> None:
     if not job.profiles:
         return
@@ -182,12 +195,22 @@ def _use_timing_cache(job: Job, config: Any) -> Path | None:
 
 
 def _build_error(what: str, reasons: Sequence[str], remedy: str) -> BuildError:
-    """An error with the most telling of TensorRT's own words: the first ones, each once."""
-    lines = (" ".join(reason.split()) for reason in reasons)
-    # Without a GPU every failure is followed by a complaint about the driver, which is not its cause.
-    telling = list(dict.fromkeys(line for line in lines if line and "catchCudaError" not in line[:80]))
-    detail = "; ".join(telling[:_SHOWN])
-    return BuildError(f"{what}: {detail}" if detail else f"{what}.", remedy)
+    return BuildError(_explained(what, reasons), remedy)
+
+
+def _explained(what: str, reasons: Sequence[str]) -> str:
+    """What happened, with the most telling of TensorRT's own words: the first ones, each once."""
+    telling = dict.fromkeys(filter(None, map(_telling, reasons)))
+    detail = "; ".join(list(telling)[:_SHOWN])
+    return f"{what}: {detail}" if detail else f"{what}."
+
+
+def _telling(reason: str) -> str:
+    """A message on one line, without the lines that only say that this machine has no GPU.
+
+    TensorRT-RTX needs none, yet appends such a complaint to every other error.
+    """
+    return " ".join(line.strip() for line in reason.splitlines() if not _NO_GPU.search(line))
 
 
 def _make_log(flavour: Flavour) -> Any:

@@ -19,6 +19,7 @@ from ccdeploy.errors import MissingError, UsageError
 
 TENSORRT = "tensorrt"
 TENSORRT_RTX = "tensorrt-rtx"
+AUTO = "auto"
 FLAVOURS = (TENSORRT, TENSORRT_RTX)
 """In the order in which "auto" tries them."""
 
@@ -156,8 +157,8 @@ def load_flavour(name: str) -> Flavour:
     if name in FLAVOURS:
         module, version = _import(name)
         return Flavour(name, version, module, "it was asked for")
-    if name != "auto":
-        raise UsageError(f"{name!r} is no TensorRT flavour.", f"Choose one of: auto, {', '.join(FLAVOURS)}.")
+    if name != AUTO:
+        raise UsageError(f"{name!r} is no TensorRT flavour.", f"Choose one of: {AUTO}, {', '.join(FLAVOURS)}.")
     reasons: list[str] = []
     for candidate in FLAVOURS:
         try:

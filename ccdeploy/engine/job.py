@@ -8,7 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from ccdeploy.engine.manifest import Profile
-from ccdeploy.engine.onnx_file import Operator
+
+_STANDARD_DOMAINS = ("", "ai.onnx")
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator that a runtime must know itself, since the file does not define it; `node` is one that uses it."""
+
+    domain: str
+    name: str
+    node: str
+
+    def __str__(self) -> str:
+        domain = "" if self.domain in _STANDARD_DOMAINS else f"{self.domain}::"
+        return f"{domain}{self.name} (node {self.node!r})"
 
 
 @dataclass(frozen=True)

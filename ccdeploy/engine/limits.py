@@ -81,7 +81,7 @@ def check_is_gpu_capability(flavour: Flavour, capability: str, gpu: Gpu) -> None
     capability_key(capability)
     if capability != gpu.compute_capability:
         raise UsageError(
-            f"{flavour.title} builds only for the GPU present, a {gpu.name} of compute capability "
+            f"{flavour.title} builds only for the GPU present, {gpu.name} of compute capability "
             f"{gpu.compute_capability}; got {capability}.",
             "Leave --compute-capability out, build on the target machine, or use --flavour tensorrt-rtx.",
         )

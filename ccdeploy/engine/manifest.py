@@ -30,6 +30,9 @@ class Tensor:
     layout: str
     shape: tuple[int | str, ...]
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype} {self.layout} {'x'.join(map(str, self.shape))}"
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -95,9 +98,13 @@ class Manifest:
     engine: Engine | None = None
     format: int = FORMAT
 
+    def to_dict(self) -> dict[str, Any]:
+        """The manifest as nested dictionaries."""
+        return dataclasses.asdict(self)
+
     def to_json(self, *, portable: bool = False) -> str:
         """The manifest as JSON; `portable` leaves out what is only true on this machine."""
-        data = dataclasses.asdict(self)
+        data = self.to_dict()
         if portable:
             data["weights"]["path"] = ""
             data["sha256"] = data["onnx_sha256"] = ""  # a file cannot hold its own digest

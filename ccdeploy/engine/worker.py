@@ -57,7 +57,7 @@ def _end_with_parent(job: Job) -> None:
 
     A parent that was killed cannot clean up; one that is alive keeps stdin open until it has read the result.
     """
-    sys.stdin.read()
+    os.read(sys.stdin.fileno(), 1)  # nothing follows the job; not sys.stdin.read(), whose lock the exit would wait for
     Path(job.output).unlink(missing_ok=True)
     shutil.rmtree(job.scratch, ignore_errors=True)
     os._exit(1)

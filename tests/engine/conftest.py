@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ccdeploy.engine import build
 from ccdeploy.engine.gpu import Gpu, GpuReport
 
 ModelWriter = Callable[..., Path]
+
 
 @pytest.fixture
 def write_model(tmp_path: Path) -> ModelWriter:
@@ -64,13 +66,14 @@ def full_tensorrt(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
     set_gpus: Callable[..., None],
-) -> FullTensorRT:
+) -> Iterator[FullTensorRT]:
     """Full TensorRT on a Jetson Orin, acted by TensorRT-RTX behind facade/tensorrt.py."""
     pytest.importorskip("tensorrt_rtx_bindings")
     folder = tmp_path_factory.mktemp("facade")
     monkeypatch.setenv("FACADE_VERSION", request.param)
     monkeypatch.setenv("FACADE_FOLDER", str(folder))
     monkeypatch.syspath_prepend(Path(__file__).parent / "facade")
-    monkeypatch.delitem(__import__("sys").modules, "tensorrt", raising=False)
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
     set_gpus(ORIN)
-    return FullTensorRT(monkeypatch, folder)
+    yield FullTensorRT(monkeypatch, folder)
+    sys.modules.pop("tensorrt", None)

@@ -82,7 +82,7 @@ def test_full_tensorrt_without_gpu_ends_with_3(full: Flavour):
 
 
 def test_full_tensorrt_does_not_build_for_another_card(full: Flavour):
-    with pytest.raises(UsageError, match="an? Orin of compute capability 8.7; got 8.6"):
+    with pytest.raises(UsageError, match=r"present, Orin of compute capability 8\.7; got 8\.6"):
         limits.choose_compute_capabilities(full, ["8.6"], GpuReport((ORIN,)))
 
 
@@ -114,9 +114,7 @@ def test_unwritable_timing_cache_is_found_before_the_build(full: Flavour, tmp_pa
             limits.check_timing_cache(full, path)
 
 
-@pytest.mark.parametrize(
-    ("check", "wrong"), [(limits.check_workspace, -1), (limits.check_optimization_level, 6)]
-)
+@pytest.mark.parametrize(("check", "wrong"), [(limits.check_workspace, -1), (limits.check_optimization_level, 6)])
 def test_number_out_of_range_is_refused(check: Callable[[int | None], None], wrong: int):
     with pytest.raises(UsageError, match="was expected"):
         check(wrong)

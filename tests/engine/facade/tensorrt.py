@@ -22,6 +22,7 @@ from tensorrt_rtx_bindings import (  # noqa: F401
 __version__ = os.environ["FACADE_VERSION"]
 IS_10 = __version__.startswith("10.")
 FOLDER = Path(os.environ["FACADE_FOLDER"])
+MISBEHAVIOUR = os.environ.get("FACADE_MISBEHAVE")
 
 
 def record(name, value):
@@ -88,6 +89,9 @@ class Config:
 
 class Builder:
     def __init__(self, log):
+        if MISBEHAVIOUR == "no-builder":
+            log.log(ILogger.Severity.ERROR, "CUDA initialization failure with error: 35")
+            raise TypeError("pybind11::init(): factory function returned nullptr")
         self.real = rtx.Builder(log)
 
     def create_network(self, flags):
@@ -101,15 +105,14 @@ class Builder:
         return self.real.create_optimization_profile()
 
     def build_serialized_network(self, network, config):
-        how = os.environ.get("FACADE_MISBEHAVE")
-        if how == "abort":
+        if MISBEHAVIOUR == "abort":
             print("a last word", flush=True)
             os.abort()
-        if how == "exit":
+        if MISBEHAVIOUR == "exit":
             os._exit(7)
-        if how == "raise":
+        if MISBEHAVIOUR == "raise":
             raise RuntimeError("something in Python")
-        if how == "hang":
+        if MISBEHAVIOUR == "hang":
             (FOLDER / "building").write_text(str(os.getpid()))
             time.sleep(600)
         return self.real.build_serialized_network(network, config.real)
@@ -121,7 +124,8 @@ class OnnxParser:
 
     def set_flag(self, flag):
         record("parser_flag", flag.name)
-        self.real.set_flag(flag)
+        if MISBEHAVIOUR != "no-override":
+            self.real.set_flag(flag)
 
     def __getattr__(self, name):
         return getattr(self.real, name)

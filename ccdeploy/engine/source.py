@@ -1,8 +1,7 @@
-"""An ONNX file as the builder needs it: checked before TensorRT sees it, with its manifest or an honest substitute."""
+"""The ONNX file that an engine is built from: checked before TensorRT sees it, with a manifest in every case."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -14,14 +13,15 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from ccdeploy import __version__
 from ccdeploy.ccnet.provenance import Weights
+from ccdeploy.engine.job import Operator
 from ccdeploy.engine.manifest import METADATA_KEY, Manifest, Tensor, parse_manifest
-from ccdeploy.errors import ArtefactError, UsageError
+from ccdeploy.errors import ArtefactError
 from ccdeploy.files import sha256_of
+from ccdeploy.onnx_files import load_graph
 from ccdeploy.op.onnx_op import DOMAIN, NAME
 
 FOREIGN_NOTE = "the ONNX file holds no ccdeploy manifest: only what its graph shows is known about it"
 
-_STANDARD_DOMAINS = ("", "ai.onnx")
 _PRECISIONS: dict[int, str] = {
     onnx.TensorProto.FLOAT: "fp32",
     onnx.TensorProto.FLOAT16: "fp16",
@@ -31,20 +31,7 @@ _EXPORT_AGAIN = "Export it again."
 
 
 @dataclass(frozen=True)
-class Operator:
-    """An operator that a runtime must know itself, since the file does not define it; `node` is one that uses it."""
-
-    domain: str
-    name: str
-    node: str
-
-    def __str__(self) -> str:
-        domain = "" if self.domain in _STANDARD_DOMAINS else f"{self.domain}::"
-        return f"{domain}{self.name} (node {self.node!r})"
-
-
-@dataclass(frozen=True)
-class OnnxFile:
+class Source:
     """A file that passed all checks."""
 
     path: Path
@@ -57,16 +44,13 @@ class OnnxFile:
     notes: tuple[str, ...] = ()
 
 
-def read_onnx_file(path: Path) -> OnnxFile:
+def read_source(path: Path) -> Source:
     """Reads and checks an ONNX file; weights in external files are looked at, not loaded.
 
     Raises:
-        UsageError: there is no such file.
-        ArtefactError: it is damaged, not valid ONNX, lacks its external data, or contradicts its own manifest.
+        ArtefactError: it is missing, damaged, not valid ONNX, lacks its external data, or contradicts its own manifest.
     """
-    if not path.is_file():
-        raise UsageError(f"There is no file {path}: an ONNX file was expected.", "Export one with `ccdeploy export`.")
-    model = _load(path)
+    model = load_graph(path)
     _check_external_data(path, model)
     _check_valid(path)
     inputs = _tensors(path, _fed_inputs(model.graph))
@@ -82,21 +66,7 @@ def read_onnx_file(path: Path) -> OnnxFile:
         manifest = parse_manifest(text, str(path))
         _check_manifest(path, manifest, inputs, outputs, nodes)
     manifest = replace(manifest, file=path.name, sha256=digest, onnx_sha256=digest)
-    return OnnxFile(path, manifest, inputs, _operators(model), nodes, notes)
-
-
-def _load(path: Path) -> onnx.ModelProto:
-    if path.stat().st_size == 0:
-        raise ArtefactError(f"{path} is empty: an ONNX model was expected.", _EXPORT_AGAIN)
-    try:
-        # The format is named, for otherwise onnx chooses a text format by the file's ending.
-        model = onnx.load(path, format="protobuf", load_external_data=False)
-    except (DecodeError, ValueError, OSError) as error:
-        what = f"{path} is not an ONNX model or is cut short: {_first_line(error)}."
-        raise ArtefactError(what, _EXPORT_AGAIN) from error
-    if not model.graph.node:
-        raise ArtefactError(f"{path} holds no graph with nodes: an ONNX model was expected.", _EXPORT_AGAIN)
-    return model
+    return Source(path, manifest, inputs, _operators(model), nodes, notes)
 
 
 def _check_valid(path: Path) -> None:
@@ -211,18 +181,22 @@ def _tensors(path: Path, values: Iterable[onnx.ValueInfoProto]) -> tuple[Tensor,
     for value in values:
         if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
             raise ArtefactError(f"{path}: {value.name!r} is not a tensor of known rank.", _EXPORT_AGAIN)
-        kind = value.type.tensor_type
         shape = tuple(
             size.dim_value if size.HasField("dim_value") else size.dim_param or f"{value.name}_dim{axis}"
-            for axis, size in enumerate(kind.shape.dim)
+            for axis, size in enumerate(value.type.tensor_type.shape.dim)
         )
-        tensors.append(Tensor(value.name, _dtype_name(kind.elem_type), "unknown", shape))
+        tensors.append(Tensor(value.name, _dtype_name(path, value), "unknown", shape))
     return tuple(tensors)
 
 
-def _dtype_name(element_type: int) -> str:
-    """NumPy's name of an element type: "float32", "bfloat16"."""
-    return str(onnx.helper.tensor_dtype_to_np_dtype(element_type).name)
+def _dtype_name(path: Path, value: onnx.ValueInfoProto) -> str:
+    """NumPy's name of a value's element type: "float32", "bfloat16"."""
+    element_type = value.type.tensor_type.elem_type
+    try:
+        return str(onnx.helper.tensor_dtype_to_np_dtype(element_type).name)
+    except KeyError as error:
+        what = f"{path}: {value.name!r} has the element type {element_type}, which ONNX does not know."
+        raise ArtefactError(what, _EXPORT_AGAIN) from error
 
 
 def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
@@ -272,6 +246,6 @@ def _operators(model: onnx.ModelProto) -> tuple[Operator, ...]:
 
 
 def _first_line(error: Exception) -> str:
-    """The first line of an error that says something, without the path that the caller names itself."""
+    """The first line of an error that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(os.sep + ".") if lines else type(error).__name__
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,66 @@
+"""What commands say: progress to the error stream (live on a terminal, plain lines elsewhere), results to the output."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+Say = Callable[[str], None]
+
+
+@contextmanager
+def progress() -> Iterator[Say]:
+    """A function that tells each step of long work as it begins; on a terminal the current one turns."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda line: click.echo(line, err=True)
+        return
+    start = time.monotonic()
+    with console.status("starting") as status:
+
+        def say(line: str) -> None:
+            console.print(f"[dim]{time.monotonic() - start:6.1f} s[/dim]  ", line, markup=True, sep="")
+            status.update(line.replace("[", r"\["))
+
+        yield say
+
+
+def print_json(document: Any) -> None:
+    """Prints one JSON document."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
+    """Prints rows under column titles; columns named in `right` are aligned to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 200  # a pipe has no width: cut nothing
+    console.print(table)
+
+
+def print_facts(facts: Sequence[tuple[str, str]]) -> None:
+    """Prints names and values in two columns."""
+    width = max((len(name) for name, _ in facts), default=0)
+    for name, value in facts:
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def size_text(count: float) -> str:
+    """A number of bytes for people: "132.9 MB"."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"

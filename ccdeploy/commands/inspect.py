@@ -1,0 +1,92 @@
+"""`ccdeploy inspect`: what is in an artefact."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ccdeploy.commands.console import print_facts, print_json, size_text
+from ccdeploy.commands.options import FILE, json_option
+from ccdeploy.engine.manifest import METADATA_KEY, Manifest
+from ccdeploy.op.onnx_op import DOMAIN, NAME
+
+
+@click.command("inspect")
+@click.argument("artefact", type=FILE)
+@json_option
+def command(artefact: Path, as_json: bool) -> None:
+    """Show what is in an ONNX file or an engine: network, weights, inputs and outputs, nodes by type, where it runs."""
+    from ccdeploy.verify import manifest_of
+
+    document: dict[str, Any] = {"file": str(artefact)}
+    if artefact.suffix == ".onnx":
+        graph, ours = _graph(artefact)
+        document["graph"] = graph
+    else:
+        ours = True
+    manifest = manifest_of(artefact) if ours else None
+    document["size"] = artefact.stat().st_size
+    document["manifest"] = manifest.to_dict() if manifest else None
+    if as_json:
+        print_json(document)
+        return
+    rows = [("file", f"{artefact} ({size_text(document['size'])})")]
+    if manifest:
+        rows += _manifest_rows(manifest)
+    else:
+        rows.append(("network", "not known: ccdeploy did not write this file"))
+    if "graph" in document:
+        rows += _graph_rows(document["graph"])
+    print_facts(rows)
+
+
+def _graph(path: Path) -> tuple[dict[str, Any], bool]:
+    """What the graph of an ONNX file is made of, and whether it carries a ccdeploy manifest."""
+    from ccdeploy.onnx_files import load_graph
+
+    model = load_graph(path)
+    nodes = Counter((f"{node.domain}::" if node.domain else "") + node.op_type for node in model.graph.node)
+    functions = [f"{function.domain}::{function.name}" for function in model.functions]
+    graph = {
+        "nodes": dict(nodes.most_common()),
+        "opsets": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        "functions": functions,
+        "criss_cross_nodes": nodes[f"{DOMAIN}::{NAME}"],
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "external_data": any(tensor.external_data for tensor in model.graph.initializer),
+    }
+    return graph, any(entry.key == METADATA_KEY for entry in model.metadata_props)
+
+
+def _manifest_rows(manifest: Manifest) -> list[tuple[str, str]]:
+    weights = manifest.weights
+    origin = f"random, seed {weights.seed}" if weights.source == "random" else f"{weights.file} ({weights.layout}), sha256 {weights.sha256[:16]}..."
+    rows = [
+        ("network", f"{manifest.model}, recurrence {manifest.recurrence}"),
+        ("weights", origin),
+        ("precision", manifest.precision),
+        ("criss-cross", f"{manifest.criss_cross_nodes} passes"),
+    ]
+    rows += [("in", str(tensor)) for tensor in manifest.inputs]
+    rows += [("out", str(tensor)) for tensor in manifest.outputs]
+    if manifest.io == "tensor" and (mean := manifest.card.get("input", {}).get("mean")):
+        order, std = manifest.card["input"]["channel_order"], manifest.card["input"]["std"]
+        rows.append(("normalised", f"{order}, mean {', '.join(map(str, mean))}, std {', '.join(map(str, std))}"))
+    rows.append(("written by", f"ccdeploy {manifest.ccdeploy}"))
+    if engine := manifest.engine:
+        rows += [
+            ("engine", f"{engine.flavour} {engine.version}, {engine.layers} layers, {engine.plugin_layers} plugins"),
+            ("runs on", f"compute capability {', '.join(engine.compute_capabilities)}"),
+        ]
+        rows += [("profile", f"{p.input}: {p.min} to {p.max}, tuned for {p.opt}") for p in engine.profiles]
+    rows += [("note", note) for note in manifest.notes]
+    return rows
+
+
+def _graph_rows(graph: dict[str, Any]) -> list[tuple[str, str]]:
+    nodes = ", ".join(f"{count} {name}" for name, count in graph["nodes"].items())
+    opsets = ", ".join(f"{domain} {version}" for domain, version in graph["opsets"].items())
+    return [("nodes", nodes), ("operator sets", opsets), ("functions", ", ".join(graph["functions"]) or "none")]

@@ -1,0 +1,78 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ccdeploy.precision import PRECISIONS
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Size(click.ParamType):
+    """HEIGHTxWIDTH in pixels."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Two positive numbers with an x between them."""
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value)
+        if match is None or not (int(match[1]) and int(match[2])):
+            self.fail(f"{value!r} is no size, HEIGHTxWIDTH such as 512x1024 was expected", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+FILE = click.Path(path_type=Path)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+size_option = click.option("--size", type=Size(), help="Height and width of the input; the card's unless given.")
+precision_option = click.option(
+    "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="Float type of the network."
+)
+
+
+def model_options(function: F) -> F:
+    """MODEL and where its weights come from."""
+    for decorate in (
+        click.option("--recurrence", type=click.IntRange(0, 16), help="Criss-cross passes; the card's unless given."),
+        click.option("--random-weights", "seed", type=click.IntRange(0), metavar="SEED", help="Draw weights instead."),
+        click.option("--weights", type=FILE, metavar="FILE", help="Checkpoint: .pth, .pt or .safetensors."),
+        click.argument("model"),
+    ):
+        function = decorate(function)
+    return function
+
+
+def engine_options(function: F) -> F:
+    """What an engine is built with and for."""
+    for decorate in (
+        click.option(
+            "--compute-capability",
+            "compute_capabilities",
+            multiple=True,
+            metavar="CC",
+            help="GPU to build for, such as 8.6; repeat for several (TensorRT-RTX).",
+        ),
+        click.option(
+            "--plugin",
+            default="auto",
+            show_default=True,
+            metavar="auto|FILE|none",
+            help="Library that computes criss-cross attention; this release ships none, auto says so.",
+        ),
+        click.option(
+            "--flavour",
+            type=click.Choice(["auto", "tensorrt", "tensorrt-rtx"]),
+            default="auto",
+            show_default=True,
+            help="Which TensorRT.",
+        ),
+    ):
+        function = decorate(function)
+    return function

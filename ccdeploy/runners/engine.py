@@ -1,0 +1,129 @@
+"""Runs TensorRT engines on the GPU, if this machine can; says why not otherwise."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from typing_extensions import Self
+
+from ccdeploy.engine.flavour import load_flavour
+from ccdeploy.engine.gpu import probe_gpus
+from ccdeploy.engine.manifest import Engine, Manifest
+from ccdeploy.errors import ArtefactError, MissingError
+from ccdeploy.runners import Array
+
+
+def why_not_runnable(manifest: Manifest) -> str:
+    """Why an engine cannot run on this machine; empty if it can. TensorRT never sees the file for this."""
+    engine = _record(manifest)
+    report = probe_gpus()
+    if not report.gpus:
+        return f"no GPU: {report.reason}"
+    gpu = report.gpus[0]
+    if gpu.compute_capability not in engine.compute_capabilities:
+        built = ", ".join(engine.compute_capabilities)
+        return f"built for compute capability {built}, {gpu.name} has {gpu.compute_capability}"
+    try:
+        flavour = load_flavour(engine.flavour)
+    except MissingError as error:
+        return error.what
+    if flavour.version != engine.version:
+        return f"built by {engine.flavour} {engine.version}, version {flavour.version} is installed"
+    if engine.plugin is not None and engine.plugin.embedded:
+        return "it carries native code (an embedded plugin), which is run only on request"
+    if importlib.util.find_spec("pycuda") is None:
+        return 'pycuda is not installed: pip install "ccdeploy[pycuda]"'
+    return ""
+
+
+class EngineRunner:
+    """An engine on the first GPU: inputs are copied to it and outputs back at each call."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        """Deserialises the engine.
+
+        Raises:
+            MissingError: this machine cannot run it.
+            ArtefactError: TensorRT refuses it.
+        """
+        if reason := why_not_runnable(manifest):
+            raise MissingError(f"{path} cannot run here: {reason}.", "`ccdeploy doctor` shows what this machine lacks.")
+        import pycuda.driver as cuda
+
+        flavour = load_flavour(_record(manifest).flavour)
+        self._trt, self._cuda = flavour.module, cuda
+        cuda.init()
+        device = cuda.Device(0)
+        self.how = f"{flavour.title}, {device.name()}"
+        self._primary = device.retain_primary_context()
+        self._primary.push()
+        try:
+            # Everything that TensorRT frees must be freed while the context is current: keep it here, in close's order.
+            self._logger = self._trt.Logger(self._trt.Logger.ERROR)
+            self._runtime = self._trt.Runtime(self._logger)
+            self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+            if self._engine is None:
+                raise ArtefactError(f"{path} is refused by {flavour.title}.", "Build the engine again on this machine.")
+            self._context = self._engine.create_execution_context()
+            self._stream = cuda.Stream()
+        except BaseException:
+            self._primary.pop()
+            raise
+
+    def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by name.
+
+        Raises:
+            ArtefactError: inputs that the engine's profile does not take, or a failed run.
+        """
+        engine, context, cuda, trt = self._engine, self._context, self._cuda, self._trt
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        ins = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        buffers: dict[str, Any] = {}
+        for name in ins:
+            array = np.ascontiguousarray(inputs[name], dtype=trt.nptype(engine.get_tensor_dtype(name)))
+            if not context.set_input_shape(name, array.shape):
+                raise ArtefactError(
+                    f"The engine does not take {name} of {list(array.shape)}.", "Give a shape within its profile."
+                )
+            buffers[name] = cuda.mem_alloc(max(1, array.nbytes))
+            cuda.memcpy_htod_async(buffers[name], array, self._stream)
+        outputs: dict[str, Array] = {}
+        for name in names:
+            if name not in buffers:
+                outputs[name] = np.empty(tuple(context.get_tensor_shape(name)), trt.nptype(engine.get_tensor_dtype(name)))
+                buffers[name] = cuda.mem_alloc(max(1, outputs[name].nbytes))
+            context.set_tensor_address(name, int(buffers[name]))
+        if not context.execute_async_v3(self._stream.handle):
+            raise ArtefactError("TensorRT failed to run the engine.", "Run with --debug and look at TensorRT's log.")
+        for name, array in outputs.items():
+            cuda.memcpy_dtoh_async(array, buffers[name], self._stream)
+        self._stream.synchronize()
+        return outputs
+
+    def close(self) -> None:
+        """Frees the engine, then leaves the GPU's context."""
+        del self._stream, self._context, self._engine, self._runtime, self._logger
+        self._primary.pop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _record(manifest: Manifest) -> Engine:
+    if manifest.engine is None:
+        raise ArtefactError(
+            f"{manifest.file}: its manifest is of a {manifest.kind} file, an engine's was expected.",
+            "Build the engine again with `ccdeploy build-engine`.",
+        )
+    return manifest.engine

@@ -1,0 +1,84 @@
+"""Runs ONNX files in onnxruntime on the CPU."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import onnx
+import onnxruntime
+from typing_extensions import Self
+
+from ccdeploy.errors import ArtefactError
+from ccdeploy.onnx_files import LARGEST_PROTOBUF, load_graph
+from ccdeploy.runners import Array
+from ccdeploy.runners.rounding import widened
+
+PROVIDER = "CPUExecutionProvider"
+
+
+class OnnxRuntimeRunner:
+    """An ONNX file as it stands."""
+
+    def __init__(self, path: Path) -> None:
+        load_graph(path)
+        self.how = f"onnxruntime {onnxruntime.__version__}, CPU"
+        self._session = _open(path)
+
+    def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by name.
+
+        Raises:
+            ArtefactError: onnxruntime refuses the inputs or fails.
+        """
+        return _run(self._session, inputs)
+
+    def close(self) -> None:
+        """Frees the session."""
+        del self._session
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class StagedRunner(OnnxRuntimeRunner):
+    """A copy of an ONNX file that also gives inner values, and rounds each node's result to the file's float type."""
+
+    def __init__(self, path: Path, values: Sequence[str]) -> None:
+        load_graph(path)
+        self.how = f"onnxruntime {onnxruntime.__version__}, CPU, each node rounded to the file's type"
+        try:
+            model = widened(onnx.load(path), values)
+        except (OSError, ValueError, onnx.checker.ValidationError) as error:
+            raise ArtefactError(f"{path}: its weights cannot be read ({error}).", "Copy its .data file beside it.") from error
+        with tempfile.TemporaryDirectory(prefix="ccdeploy-") as folder:
+            copy = Path(folder) / "model.onnx"
+            large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > LARGEST_PROTOBUF
+            onnx.save(model, copy, save_as_external_data=large, location="model.data")
+            self._session = _open(copy, path)
+
+
+def _open(path: Path, known_as: Path | None = None) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=[PROVIDER])
+    except Exception as error:  # onnxruntime raises types of its own
+        text = str(error).splitlines()[0][:300]
+        raise ArtefactError(f"{known_as or path} does not load in onnxruntime ({text}).", "Export it again with ccdeploy.") from error
+
+
+def _run(session: onnxruntime.InferenceSession, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    names = [output.name for output in session.get_outputs()]
+    try:
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+    except Exception as error:  # onnxruntime raises types of its own
+        text = str(error).splitlines()[0][:300]
+        raise ArtefactError(f"onnxruntime failed ({text}).", "Give inputs of the shapes that `ccdeploy inspect` shows.") from error

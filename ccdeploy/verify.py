@@ -1,0 +1,347 @@
+"""Is an artefact still the same network? Compared with PyTorch on the same inputs, stage by stage."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ccdeploy.ccnet.cards import Card, card_from_dict
+from ccdeploy.ccnet.preprocessing import noise_batch, noise_pictures, normalise, takes_pictures
+from ccdeploy.ccnet.stages import LOGITS
+from ccdeploy.comparison import TOLERANCES, Comparison, Tally, Tolerance
+from ccdeploy.engine.manifest import Manifest, manifest_path, read_manifest
+from ccdeploy.errors import ArtefactError, CheckpointError, UsageError
+from ccdeploy.files import sha256_of
+from ccdeploy.onnx_files import embedded_manifest
+from ccdeploy.pictures import read_pictures
+from ccdeploy.runners import Array, Runner
+
+if TYPE_CHECKING:
+    from ccdeploy.ccnet.loading import Model
+
+LABELS = "labels"
+PASSED, DIFFERENT, NOT_RUN = "passed", "different", "not run"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What both sides are run on.
+
+    Attributes:
+        images: picture files, each resized to the artefact's input; noise of `seed` where there are none.
+        seed: of the noise.
+        size: height and width where the artefact leaves them open; the card's unless given.
+        batch: pictures at once where the artefact leaves that open.
+    """
+
+    images: tuple[Path, ...] = ()
+    seed: int = 0
+    size: tuple[int, int] | None = None
+    batch: int = 2
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one artefact: passed, different (from the stage named on), or not run (for the reason given)."""
+
+    artefact: str
+    outcome: str
+    precision: str
+    how: str = ""
+    input: tuple[int, ...] = ()
+    departs: str = ""
+    reason: str = ""
+    comparisons: tuple[Comparison, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """All verdicts, and what they were reached with."""
+
+    reference: str
+    inputs: str
+    tolerances: dict[str, Tolerance]
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def outcome(self) -> str:
+        """The worst of the verdicts."""
+        outcomes = {verdict.outcome for verdict in self.verdicts}
+        return next(outcome for outcome in (DIFFERENT, NOT_RUN, PASSED) if outcome in outcomes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON can hold it; a figure that is not finite is null."""
+        plain: dict[str, Any] = _plain({**dataclasses.asdict(self), "outcome": self.outcome})
+        return plain
+
+
+def verify(
+    artefacts: Sequence[Path],
+    inputs: Inputs,
+    weights: Path | None = None,
+    double: bool = False,
+    model: Model | None = None,
+    say: Say = lambda line: None,
+) -> Report:
+    """Compares artefacts (ONNX files, engines) with the networks that their manifests name.
+
+    Args:
+        artefacts: their manifests say which network, weights and precision they are of.
+        inputs: what both sides are run on.
+        weights: the checkpoint, where it is not where it lay at export.
+        double: run PyTorch in float64 instead of float32.
+        model: the network, where it is at hand already.
+        say: told each step, one line at a time.
+
+    Raises:
+        ArtefactError, CheckpointError, InputError, UsageError: what cannot be compared at all.
+    """
+    if not artefacts:
+        raise UsageError("No artefact was given, one or more were expected.", "Name an .onnx or .engine file.")
+    subjects = [Subject(path, inputs) for path in artefacts]
+    verdicts: dict[int, Verdict] = {}
+    for members in _alike(subjects):
+        runnable = []
+        for index in members:
+            if reason := subjects[index].why_not_runnable():
+                verdicts[index] = subjects[index].not_run(reason)
+            else:
+                runnable.append(index)
+        if runnable:
+            group = [subjects[index] for index in runnable]
+            network = model or _reference_model(group[0], weights)
+            results = _run_group(group, network, inputs, double, say)
+            verdicts.update(zip(runnable, results, strict=True))
+    import torch
+
+    return Report(
+        reference=f"PyTorch {torch.__version__}, CPU, {'float64' if double else 'float32'}",
+        inputs=", ".join(map(str, inputs.images)) or f"noise, seed {inputs.seed}",
+        tolerances={subject.manifest.precision: subject.tolerance for subject in subjects},
+        verdicts=tuple(verdicts[index] for index in range(len(subjects))),
+    )
+
+
+class Subject:
+    """One artefact while it is compared."""
+
+    def __init__(self, path: Path, inputs: Inputs) -> None:
+        self.path = path
+        self.manifest = manifest_of(path)
+        if not self.manifest.card:
+            raise ArtefactError(
+                f"{path} was not exported by ccdeploy: no network is known to compare it with.",
+                "Export the network with `ccdeploy export`.",
+            )
+        self.card = card_from_dict(self.manifest.model, self.manifest.card)
+        self.tolerance = TOLERANCES[self.manifest.precision]
+        self.shape = self._input_shape(inputs)
+        self.tallies: dict[str, Tally] = {}
+        self.notes: list[str] = []
+        self.runners: list[Runner] = []
+
+    def why_not_runnable(self) -> str:
+        """Why this machine cannot run the artefact; empty if it can."""
+        if self.path.suffix == ".onnx":
+            return ""
+        from ccdeploy.runners.engine import why_not_runnable
+
+        return why_not_runnable(self.manifest)
+
+    def open(self, stack: ExitStack) -> None:
+        """Opens what runs the artefact: for ONNX the file as it stands, and a copy that shows its stages."""
+        if self.path.suffix != ".onnx":
+            from ccdeploy.runners.engine import EngineRunner
+
+            self.runners = [stack.enter_context(EngineRunner(self.path, self.manifest))]
+            return
+        from ccdeploy.runners.ort import OnnxRuntimeRunner, StagedRunner
+
+        self.runners = [stack.enter_context(StagedRunner(self.path, list(self.manifest.stages.values())))]
+        if self.manifest.precision == "bf16":
+            self.notes.append("not run as it stands: onnxruntime has no bfloat16 convolution for the CPU")
+        else:
+            self.runners.append(stack.enter_context(OnnxRuntimeRunner(self.path)))
+
+    def compare(self, pictures: Array | None, batch: Array, reference: dict[str, Array]) -> None:
+        """Runs the artefact on one batch and counts its differences."""
+        source = self.manifest.inputs[0]
+        fed = {source.name: batch if self.manifest.io == "tensor" else pictures}
+        for number, runner in enumerate(self.runners):
+            outputs = runner.infer(fed)  # type: ignore[arg-type]
+            suffix = "" if number == 0 else ", file as it stands"
+            stages = {stage: outputs[value] for stage, value in self.manifest.stages.items() if value in outputs}
+            for stage, values in stages.items():
+                self._count(stage + suffix, values, reference.get(stage))
+            if LABELS in outputs:
+                self._count_labels(suffix, outputs[LABELS], reference)
+            elif LOGITS in stages and stages[LOGITS].ndim == 4:
+                self._count_labels(suffix, stages[LOGITS].argmax(axis=1), reference)
+
+    def verdict(self) -> Verdict:
+        """The sum of all batches."""
+        comparisons = tuple(tally.result(stage, self.tolerance) for stage, tally in self.tallies.items())
+        departs = next((comparison.stage for comparison in comparisons if not comparison.passed), "")
+        return Verdict(
+            str(self.path),
+            DIFFERENT if departs else PASSED,
+            self.manifest.precision,
+            self.runners[0].how,
+            self.shape,
+            departs,
+            comparisons=comparisons,
+            notes=tuple(self.notes),
+        )
+
+    def not_run(self, reason: str) -> Verdict:
+        """The verdict on an artefact that this machine cannot run."""
+        return Verdict(str(self.path), NOT_RUN, self.manifest.precision, input=self.shape, reason=reason)
+
+    def _count(self, stage: str, got: Array, expected: Array | None) -> None:
+        if expected is None or got.shape != expected.shape:
+            seen = "has no such stage" if expected is None else f"has {list(expected.shape)}"
+            raise ArtefactError(
+                f"{self.path}: {stage} is {list(got.shape)}, PyTorch's network {seen}.",
+                "The artefact is of another network: export it again.",
+            )
+        self.tallies.setdefault(stage, Tally()).add(got, expected)
+
+    def _count_labels(self, suffix: str, labels: Array, reference: dict[str, Array]) -> None:
+        expected = reference[LOGITS].argmax(axis=1)
+        if labels.shape != expected.shape:
+            raise ArtefactError(
+                f"{self.path}: labels are {list(labels.shape)}, PyTorch's are {list(expected.shape)}.",
+                "The artefact is of another network: export it again.",
+            )
+        self.tallies.setdefault(LABELS + suffix, Tally()).add_labels(labels, expected)
+
+    def _input_shape(self, inputs: Inputs) -> tuple[int, int, int, int]:
+        """[batch, channels, height, width] that the artefact is run at."""
+        source = self.manifest.inputs[0]
+        dims = dict(zip(source.layout, source.shape, strict=True))
+        height, width = inputs.size or self.card.input.size
+        if not (height and width):
+            height = width = 128  # open in the file and unknown to the card
+        wanted = {"N": inputs.batch, "C": self.card.input.channels, "H": height, "W": width}
+        n, c, h, w = (dim if isinstance(dim := dims[axis], int) else wanted[axis] for axis in "NCHW")
+        if inputs.size is not None and (h, w) != tuple(inputs.size):
+            raise UsageError(
+                f"{self.path} takes {h}x{w} and nothing else, --size is {inputs.size[0]}x{inputs.size[1]}.",
+                "Leave --size out, or export with --dynamic size.",
+            )
+        return n, c, h, w
+
+
+def manifest_of(path: Path) -> Manifest:
+    """The manifest of an artefact, believed only if it is of this very file.
+
+    Raises:
+        ArtefactError: missing, damaged, or of another file.
+    """
+    if path.suffix == ".onnx":
+        embedded = embedded_manifest(path)
+        if manifest_path(path).is_file() and (beside := read_manifest(path)).sha256 == embedded.sha256:
+            return beside  # which also knows where the weights lay
+        return embedded
+    if not path.is_file():
+        raise ArtefactError(f"{path} does not exist or is not a file.", "Check the path.")
+    manifest, digest = read_manifest(path), sha256_of(path)
+    if manifest.sha256 != digest:
+        raise ArtefactError(
+            f"{path} has the sha256 {digest[:12]}..., its manifest is of {manifest.sha256[:12]}....",
+            "Build the engine again, or put the manifest that belongs to it beside it.",
+        )
+    return manifest
+
+
+def _alike(subjects: Sequence[Subject]) -> list[list[int]]:
+    """Indices of subjects, together where one run of PyTorch serves them all."""
+    groups: dict[str, list[int]] = {}
+    for index, subject in enumerate(subjects):
+        manifest = subject.manifest
+        identity = (manifest.model, manifest.card, manifest.weights.sha256, manifest.weights.seed, subject.shape)
+        groups.setdefault(repr(identity), []).append(index)
+    return list(groups.values())
+
+
+def _run_group(group: Sequence[Subject], model: Model, inputs: Inputs, double: bool, say: Say) -> list[Verdict]:
+    from ccdeploy.runners.pytorch import PyTorchRunner
+
+    with ExitStack() as stack:
+        for subject in group:
+            subject.open(stack)
+        reference = stack.enter_context(PyTorchRunner(model, double))
+        for pictures, batch in _batches(group[0], inputs):
+            say(f"running {model.name} in PyTorch on {'x'.join(map(str, batch.shape))}")
+            expected = reference.infer({"input": batch})
+            for subject in group:
+                say(f"running {subject.path}")
+                subject.compare(pictures, batch, expected)
+    return [subject.verdict() for subject in group]
+
+
+def _batches(subject: Subject, inputs: Inputs) -> Iterator[tuple[Array | None, Array]]:
+    """Pictures uint8 [B, H, W, C] (None where the network takes none), and what they are to the network."""
+    count, _, height, width = subject.shape
+    card = subject.card
+    if not takes_pictures(card):
+        if inputs.images:
+            raise UsageError(f"{card.name} does not take pictures.", "Leave --images out: it is compared on noise.")
+        yield None, noise_batch(card, count, height, width, inputs.seed)
+        return
+    if not inputs.images:
+        pictures = noise_pictures(card, count, height, width, inputs.seed)
+        yield pictures, normalise(pictures, card)
+        return
+    for start in range(0, len(inputs.images), count):
+        files = inputs.images[start : start + count]
+        files += files[-1:] * (count - len(files))  # the last batch is filled up
+        pictures = read_pictures(files, height, width)
+        yield pictures, normalise(pictures, card)
+
+
+def _reference_model(subject: Subject, weights: Path | None) -> Model:
+    """The network that an artefact's manifest names."""
+    from ccdeploy.ccnet.loading import OWN_ARCHITECTURES, load_card_model
+
+    manifest = subject.manifest
+    recurrence = manifest.recurrence if subject.card.network.architecture in OWN_ARCHITECTURES else None
+    if manifest.weights.source == "random":
+        if weights is not None:
+            raise UsageError(f"{subject.path} was exported with random weights.", "Leave --weights out.")
+        return load_card_model(subject.card, None, manifest.weights.seed, recurrence)
+    path = weights or _find_weights(subject)
+    digest = sha256_of(path) if path.is_file() else ""
+    if digest and digest != manifest.weights.sha256:
+        raise CheckpointError(
+            f"{path} has the sha256 {digest[:12]}..., {subject.path} was exported from {manifest.weights.sha256[:12]}....",
+            f"Give the file it was exported from ({manifest.weights.file}) as --weights.",
+        )
+    return load_card_model(subject.card, path, None, recurrence)
+
+
+def _find_weights(subject: Subject) -> Path:
+    record = subject.manifest.weights
+    places = [Path(record.path), subject.path.parent / record.file, Path(record.file)]
+    for place in places:
+        if str(place) not in ("", ".") and place.is_file() and sha256_of(place) == record.sha256:
+            return place
+    raise CheckpointError(
+        f"The weights of {subject.path} ({record.file}, sha256 {record.sha256[:12]}...) are not where they were.",
+        "Give the file as --weights.",
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
