@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LABELS = "labels"
 PASSED, DIFFERENT, NOT_RUN = "passed", "different", "not run"
 Say = Callable[[str], None]
+Watch = Callable[[Array, Array, Array], None]
+"""Sees a picture [H, W, 3], PyTorch's labels of it [H, W] and an artefact's."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def verify(
     double: bool = False,
     model: Model | None = None,
     say: Say = lambda line: None,
+    watch: Watch | None = None,
 ) -> Report:
     """Compares artefacts (ONNX files, engines) with the networks that their manifests name.
 
@@ -99,6 +102,7 @@ def verify(
         double: run PyTorch in float64 instead of float32.
         model: the network, where it is at hand already.
         say: told each step, one line at a time.
+        watch: shown the first picture of the first batch, once an artefact.
 
     Raises:
         ArtefactError, CheckpointError, InputError, UsageError: what cannot be compared at all.
@@ -117,7 +121,7 @@ def verify(
         if runnable:
             group = [subjects[index] for index in runnable]
             network = model or _reference_model(group[0], weights)
-            results = _run_group(group, network, inputs, double, say)
+            results = _run_group(group, network, inputs, double, say, watch)
             verdicts.update(zip(runnable, results, strict=True))
     import torch
 
@@ -170,7 +174,9 @@ class Subject:
         else:
             self.runners.append(stack.enter_context(OnnxRuntimeRunner(self.path)))
 
-    def compare(self, pictures: Array | None, batch: Array, reference: dict[str, Array]) -> None:
+    def compare(
+        self, pictures: Array | None, batch: Array, reference: dict[str, Array], watch: Watch | None = None
+    ) -> None:
         """Runs the artefact on one batch and counts its differences."""
         source = self.manifest.inputs[0]
         fed = {source.name: batch if self.manifest.io == "tensor" else pictures}
@@ -180,10 +186,13 @@ class Subject:
             stages = {stage: outputs[value] for stage, value in self.manifest.stages.items() if value in outputs}
             for stage, values in stages.items():
                 self._count(stage + suffix, values, reference.get(stage))
-            if LABELS in outputs:
-                self._count_labels(suffix, outputs[LABELS], reference)
-            elif LOGITS in stages and stages[LOGITS].ndim == 4:
-                self._count_labels(suffix, stages[LOGITS].argmax(axis=1), reference)
+            labels = outputs.get(LABELS)
+            if labels is None and LOGITS in stages and stages[LOGITS].ndim == 4:
+                labels = stages[LOGITS].argmax(axis=1)
+            if labels is not None:
+                self._count_labels(suffix, labels, reference)
+                if watch is not None and pictures is not None and runner is self.runners[-1]:
+                    watch(pictures[0], reference[LOGITS][0].argmax(axis=0), labels[0])
 
     def verdict(self) -> Verdict:
         """The sum of all batches."""
@@ -271,7 +280,9 @@ def _alike(subjects: Sequence[Subject]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _run_group(group: Sequence[Subject], model: Model, inputs: Inputs, double: bool, say: Say) -> list[Verdict]:
+def _run_group(
+    group: Sequence[Subject], model: Model, inputs: Inputs, double: bool, say: Say, watch: Watch | None
+) -> list[Verdict]:
     from ccdeploy.runners.pytorch import PyTorchRunner
 
     with ExitStack() as stack:
@@ -283,7 +294,8 @@ def _run_group(group: Sequence[Subject], model: Model, inputs: Inputs, double: b
             expected = reference.infer({"input": batch})
             for subject in group:
                 say(f"running {subject.path}")
-                subject.compare(pictures, batch, expected)
+                subject.compare(pictures, batch, expected, watch)
+            watch = None
     return [subject.verdict() for subject in group]
 
 
