@@ -100,8 +100,11 @@ def observe(network: nn.Module, sample: torch.Tensor) -> Shape:
 
 
 def _recorded(network: nn.Module) -> AbstractContextManager[dict[str, torch.Tensor]]:
-    passes = [module for module in network.modules() if isinstance(module, PackedCrissCross)]
-    return recorded(network._modules.get(BACKBONE), passes)
+    return recorded(network._modules.get(BACKBONE), _packed(network))
+
+
+def _packed(network: nn.Module) -> list[PackedCrissCross]:
+    return [module for module in network.modules() if isinstance(module, PackedCrissCross)]
 
 
 def enlarged(logits: torch.Tensor, height: int, width: int, align_corners: bool) -> torch.Tensor:
@@ -119,6 +122,9 @@ class Deployable(nn.Module):
     def __init__(self, network: nn.Module, card: Card, io: str, dtype: torch.dtype, shape: Shape) -> None:
         super().__init__()
         self.network = network.to(dtype)
+        if dtype == torch.float32:  # the file for CPUs; 16-bit files are for GPUs
+            for packed in _packed(network):
+                packed.project_flat()
         self.io, self.dtype, self.enlarge = io, dtype, shape.enlarge
         self.stages = (*shape.stages, LOGITS) if io == "image" else shape.stages
         """Names of the outputs after the first."""
@@ -137,7 +143,8 @@ class Deployable(nn.Module):
         if self.enlarge:
             logits = enlarged(logits, height, width, self.align_corners)
         values[LOGITS] = logits
-        output = logits.argmax(dim=1).to(self.label_type) if self.io == "image" else logits.float()
+        # Labels reach uint8 by way of float: that cast is the one that TensorRT documents.
+        output = logits.argmax(dim=1).float().to(self.label_type) if self.io == "image" else logits.float()
         return output, *(values[stage] for stage in self.stages)
 
     def _entered(self, x: torch.Tensor) -> torch.Tensor:

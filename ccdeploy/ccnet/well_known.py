@@ -1,0 +1,50 @@
+"""The criss-cross module that people paste into their networks: what users start from, and what ccdeploy is measured by.
+
+It computes with permutations, batched products and a mask of -inf on the diagonal, and builds that mask with a
+hard-coded `.cuda()`; both are kept, since they are what a deployment has to cope with.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class WellKnownCrissCross(nn.Module):
+    """[B, C, H, W] -> [B, C, H, W]; the function of `ccdeploy.ccnet.criss_cross.CrissCrossAttention`."""
+
+    def __init__(self, in_dim: int) -> None:
+        super().__init__()
+        self.query_conv = nn.Conv2d(in_dim, in_dim // 8, 1)
+        self.key_conv = nn.Conv2d(in_dim, in_dim // 8, 1)
+        self.value_conv = nn.Conv2d(in_dim, in_dim, 1)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, _, height, width = x.shape
+        query, key, value = self.query_conv(x), self.key_conv(x), self.value_conv(x)
+        column_energy = torch.bmm(_columns(query).permute(0, 2, 1), _columns(key)) + _mask(batch, height, width)
+        row_energy = torch.bmm(_rows(query).permute(0, 2, 1), _rows(key))
+        column_energy = column_energy.view(batch, width, height, height).permute(0, 2, 1, 3)
+        row_energy = row_energy.view(batch, height, width, width)
+        attention = torch.softmax(torch.cat([column_energy, row_energy], 3), 3)
+        column = attention[:, :, :, :height].permute(0, 2, 1, 3).contiguous().view(batch * width, height, height)
+        row = attention[:, :, :, height:].contiguous().view(batch * height, width, width)
+        from_column = torch.bmm(_columns(value), column.permute(0, 2, 1)).view(batch, width, -1, height)
+        from_row = torch.bmm(_rows(value), row.permute(0, 2, 1)).view(batch, height, -1, width)
+        return self.gamma * (from_column.permute(0, 2, 3, 1) + from_row.permute(0, 2, 1, 3)) + x
+
+
+def _columns(x: torch.Tensor) -> torch.Tensor:
+    """[B, C, H, W] -> [B * W, C, H]."""
+    return x.permute(0, 3, 1, 2).contiguous().view(x.shape[0] * x.shape[3], -1, x.shape[2])
+
+
+def _rows(x: torch.Tensor) -> torch.Tensor:
+    """[B, C, H, W] -> [B * H, C, W]."""
+    return x.permute(0, 2, 1, 3).contiguous().view(x.shape[0] * x.shape[2], -1, x.shape[3])
+
+
+def _mask(batch: int, height: int, width: int) -> torch.Tensor:
+    diagonal = torch.diag(torch.tensor(float("inf")).cuda().repeat(height), 0)
+    return -diagonal.unsqueeze(0).repeat(batch * width, 1, 1)

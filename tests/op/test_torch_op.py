@@ -1,0 +1,61 @@
+"""The operator that exporters see is the definition, with its shapes, its gradients and its checks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_definition import operands
+
+from ccdeploy.op.cases import SMALL, Case
+from ccdeploy.op.definition import criss_cross_attention as definition
+from ccdeploy.op.torch_op import criss_cross_attention
+
+TINY = Case(2, 3, 2, 3, 4)
+
+
+@pytest.mark.parametrize("case", SMALL, ids=str)
+def test_operator_is_the_definition(case: Case) -> None:
+    qkv, residual = operands(case)
+    y = torch.ops.ccdeploy.criss_cross_attention(qkv, residual, case.query_channels)
+    assert torch.equal(y, definition(qkv, residual, case.query_channels))
+    assert y.is_contiguous()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_operator_keeps_pytorchs_contracts(dtype: torch.dtype) -> None:
+    """Schema, fake tensors, autograd registration and AOT dispatch, also with dynamic shapes and strided operands."""
+    qkv, residual = (tensor.requires_grad_(dtype == torch.float64) for tensor in operands(TINY, dtype))
+    torch.library.opcheck(criss_cross_attention, (qkv, residual, 2))
+    torch.library.opcheck(criss_cross_attention, (qkv.mT, residual.mT, 2))
+
+
+def test_gradients_are_those_of_the_function() -> None:
+    qkv, residual = (tensor.requires_grad_() for tensor in operands(TINY))
+    assert torch.autograd.gradcheck(lambda *inputs: criss_cross_attention(*inputs, 2), (qkv, residual))
+
+
+def test_gradients_reach_one_operand_alone() -> None:
+    qkv, residual = operands(TINY)
+    criss_cross_attention(qkv.requires_grad_(), residual, 2).square().sum().backward()
+    assert qkv.grad is not None
+    assert qkv.grad.abs().min() > 0
+
+
+def test_wrong_operands_are_refused_without_data_too() -> None:
+    """While exporting there are shapes only; a mistake must show there, not in the engine."""
+    qkv, residual = (torch.ones(1, channels, 5, 5, device="meta") for channels in (9, 4))
+    with pytest.raises(ValueError, match=r"qkv is \[1, 9, 5, 5\], \[1, 8, 5, 5\] was expected"):
+        torch.ops.ccdeploy.criss_cross_attention(qkv, residual, 2)
+
+
+def test_export_sees_one_node_for_any_size() -> None:
+    class Net(torch.nn.Module):
+        def forward(self, qkv: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+            return torch.ops.ccdeploy.criss_cross_attention(qkv, residual, 2)
+
+    axes = {index: torch.export.Dim.DYNAMIC for index in (0, 2, 3)}
+    program = torch.export.export(Net(), operands(TINY), dynamic_shapes=({**axes}, {**axes}))
+    calls = [node.target for node in program.graph.nodes if node.op == "call_function"]
+    assert calls.count(torch.ops.ccdeploy.criss_cross_attention.default) == 1
+    larger = operands(Case(3, 3, 2, 6, 7))
+    assert torch.equal(program.module()(*larger), definition(*larger, 2))
