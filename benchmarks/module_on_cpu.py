@@ -40,7 +40,16 @@ def main() -> None:
     parser.add_argument("--dynamic", action="store_true", help="export ccdeploy's module with dynamic sizes")
     rounds, dynamic = (arguments := parser.parse_args()).rounds, arguments.dynamic
     rows = [race(case, rounds, dynamic) for case in DEPLOYED if case.height in (97, 128)]
-    print(json.dumps({"machine": platform.processor() or platform.machine(), "onnxruntime": onnxruntime.__version__, "rows": rows}, indent=2))
+    print(
+        json.dumps(
+            {
+                "machine": platform.processor() or platform.machine(),
+                "onnxruntime": onnxruntime.__version__,
+                "rows": rows,
+            },
+            indent=2,
+        )
+    )
 
 
 def race(case: Case, rounds: int, dynamic: bool) -> dict[str, object]:

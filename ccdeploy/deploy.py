@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ccdeploy import __version__
+from ccdeploy.ccnet.preprocessing import Pictures
 from ccdeploy.engine.build import build_engine
 from ccdeploy.engine.flavour import load_flavour
-from ccdeploy.engine.manifest import Manifest, manifest_path
+from ccdeploy.engine.manifest import Manifest
 from ccdeploy.errors import UsageError
 from ccdeploy.export import ExportOptions, Say, check_options, export
 from ccdeploy.files import written_whole
-from ccdeploy.pictures import painted, side_by_side
-from ccdeploy.runners import Array
+from ccdeploy.pictures import Labels, painted, side_by_side
 from ccdeploy.verify import Inputs, Report, verify
 
 if TYPE_CHECKING:
@@ -121,13 +120,13 @@ def deploy(
 
 
 class _Painter:
-    """Keeps the first picture of the verification: what went in, PyTorch's labels, each artefact's, where they differ."""
+    """Keeps the first picture of the verification: what went in, PyTorch's labels, each artefact's, differences."""
 
     def __init__(self, model: Model) -> None:
         self.card = model.card
-        self.panels: list[Array] = []
+        self.panels: list[Pictures] = []
 
-    def watch(self, picture: Array, expected: Array, got: Array) -> None:
+    def watch(self, picture: Pictures, expected: Labels, got: Labels) -> None:
         """Sees the first picture [H, W, 3] of a batch and its labels [H, W]; called once an artefact."""
         if not self.panels:
             self.panels = [picture, painted(expected, self.card)]
@@ -138,7 +137,7 @@ class _Painter:
         """Writes what was seen; None if no picture was."""
         if not self.panels:
             return None
-        side_by_side(self.panels, target)  # type: ignore[arg-type]
+        side_by_side(self.panels, target)
         return target
 
 

@@ -37,8 +37,8 @@ def fold_norms(network: nn.Module, sample: torch.Tensor) -> tuple[nn.Module, int
     for parent in list(folded.modules()):
         for conv_name, norm_name in _pairs(parent):
             conv, norm = parent._modules[conv_name], parent._modules[norm_name]
-            if isinstance(conv, nn.Conv2d) and _folds(norm) and norm.num_features == conv.out_channels:  # type: ignore[union-attr]
-                parent._modules[conv_name] = fuse_conv_bn_eval(conv, norm)  # type: ignore[type-var]
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and _folds(conv, norm):
+                parent._modules[conv_name] = fuse_conv_bn_eval(conv, norm)
                 parent._modules[norm_name] = nn.Identity()
                 pairs += 1
     if pairs == 0:
@@ -50,8 +50,8 @@ def fold_norms(network: nn.Module, sample: torch.Tensor) -> tuple[nn.Module, int
     return folded, pairs
 
 
-def _folds(module: nn.Module | None) -> bool:
-    return isinstance(module, nn.BatchNorm2d) and module.track_running_stats and module.affine
+def _folds(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
+    return norm.track_running_stats and norm.affine and norm.num_features == conv.out_channels
 
 
 def _pairs(parent: nn.Module) -> Iterator[tuple[str, str]]:
@@ -89,14 +89,18 @@ class Shape:
     """Backbone and criss-cross passes in the order of computation, without the one that is the output itself."""
     enlarge: bool
     """Whether it leaves its logits smaller than its input, so that they are enlarged for it."""
+    several: bool
+    """Whether it returns several outputs, of which the first is deployed."""
 
 
 def observe(network: nn.Module, sample: torch.Tensor) -> Shape:
     """Runs a network with packed criss-cross modules on a sample [B, channels, H, W]."""
     with torch.no_grad(), CudaStaysOnCpu(), _recorded(network) as values:
-        output = tensor_of(network(sample))
+        returned = network(sample)
+    output = tensor_of(returned)
     stages = tuple(stage for stage, value in values.items() if value is not output)
-    return Shape(stages, output.dim() == 4 and output.shape[-2:] != sample.shape[-2:])
+    enlarge = output.dim() == 4 and output.shape[-2:] != sample.shape[-2:]
+    return Shape(stages, enlarge, several=returned is not output)
 
 
 def _recorded(network: nn.Module) -> AbstractContextManager[dict[str, torch.Tensor]]:
@@ -131,6 +135,8 @@ class Deployable(nn.Module):
         self.align_corners = card.output.align_corners
         self.reverse_channels = card.input.channel_order == "bgr"
         self.label_type = torch.uint8 if card.num_classes <= 256 else torch.int32
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
         if io == "image":
             self.register_buffer("mean", torch.tensor(card.input.mean, dtype=torch.float32), persistent=False)
             self.register_buffer("std", torch.tensor(card.input.std, dtype=torch.float32), persistent=False)

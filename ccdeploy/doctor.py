@@ -46,7 +46,9 @@ def _cards() -> Finding:
     try:
         return Finding("models", True, f"{len(card_names())} cards")
     except (CardError, FileNotFoundError) as error:
-        return Finding("models", False, getattr(error, "what", str(error)), getattr(error, "remedy", "Reinstall ccdeploy."))
+        return Finding(
+            "models", False, getattr(error, "what", str(error)), getattr(error, "remedy", "Reinstall ccdeploy.")
+        )
 
 
 def _package(name: str, remedy: str) -> Finding:
@@ -75,6 +77,10 @@ def _gpus() -> list[Finding]:
         return [Finding("GPU", False, report.reason, remedy)]
     driver = f"driver {report.driver or 'of unknown version'}, CUDA up to {report.cuda}"
     return [
-        Finding("GPU", True, f"{gpu.name}, compute capability {gpu.compute_capability}, {gpu.memory_bytes / 1e9:.0f} GB, {driver}")
+        Finding(
+            "GPU",
+            True,
+            f"{gpu.name}, compute capability {gpu.compute_capability}, {gpu.memory_bytes / 1e9:.0f} GB, {driver}",
+        )
         for gpu in report.gpus
     ]

@@ -110,18 +110,19 @@ def export(model: Model, target: Path, options: ExportOptions, say: Say = lambda
 def prepare(model: Model, options: ExportOptions, shape: tuple[int, ...]) -> tuple[Deployable, Adoption, list[str]]:
     """The network as it is deployed, what was replaced in it, and what a user should know about it."""
     sample_sides = [min(side, LARGEST_SAMPLE) for side in shape[2:]]
-    sample = torch.from_numpy(noise_batch(model.card, 1, *sample_sides, seed=0))
+    sample = torch.from_numpy(noise_batch(model.card, 1, sample_sides[0], sample_sides[1], seed=0))
     network, adoption = adopt(model.network)
     notes = [f"left as it is: {name}: {reason}" for name, reason in adoption.refused.items()]
     if not adoption.replaced:
         others = "; ".join(f"{name}: {reason}" for name, reason in adoption.refused.items())
         raise ModelError(
             f"{model.name} has no criss-cross attention"
-            + (f": {len(adoption.refused)} modules have its parameter names and are something else ({others})." if others else "."),
+            + (f"; modules with its parameter names are something else ({others})." if others else "."),
             "A criss-cross module has query_conv, key_conv, value_conv and gamma, and computes what the paper says.",
         )
     count = len(adoption.replaced)
-    notes.insert(0, f"criss-cross attention: {count} module{'s' * (count > 1)} proved and replaced ({', '.join(adoption.replaced)})")
+    names = ", ".join(adoption.replaced)
+    notes.insert(0, f"criss-cross attention: {count} module{'s' * (count > 1)} proved and replaced ({names})")
     try:
         network, _ = fold_norms(network, sample)
         seen = observe(network, sample)
@@ -133,6 +134,8 @@ def prepare(model: Model, options: ExportOptions, shape: tuple[int, ...]) -> tup
         raise
     except Exception as error:  # a user's code may raise anything
         raise does_not_run(model.name, error, tuple(sample.shape)) from error
+    if seen.several:
+        notes.append("the network returns several outputs: the first is deployed")
     if seen.enlarge:
         alignment = "aligned" if model.card.output.align_corners else "not aligned"
         notes.append(f"logits are smaller than the input and are enlarged to it: bilinear, corners {alignment}")
@@ -168,12 +171,11 @@ def _input_shape(model: Model, options: ExportOptions) -> tuple[int, int, int, i
     size = options.size or card.input.size
     if not all(size):
         raise UsageError(f"{model.name}: the size of its input is not known.", "Give --size HEIGHTxWIDTH.")
-    if options.io == "image":
-        if not takes_pictures(card):
-            raise UsageError(
-                f"{model.name}: --io image needs the mean and std of its pictures, which are not known.",
-                "Write a card with [input] mean and std and architecture = \"package.module:Class\", and export that.",
-            )
+    if options.io == "image" and not takes_pictures(card):
+        raise UsageError(
+            f"{model.name}: --io image needs the mean and std of its pictures, which are not known.",
+            'Write a card with [input] mean and std and architecture = "package.module:Class", and export that.',
+        )
     return options.batch, card.input.channels, size[0], size[1]
 
 
@@ -212,6 +214,8 @@ _LAYOUTS = {"image": "NHWC", "labels": "NHW"}
 
 
 def _described(value: ir.Value) -> Tensor:
-    assert value.name is not None and value.dtype is not None and value.shape is not None
+    assert value.name is not None
+    assert value.dtype is not None
+    assert value.shape is not None
     shape = tuple(dim if isinstance(dim, int) else str(dim.value) for dim in value.shape)
     return Tensor(value.name, value.dtype.numpy().name, _LAYOUTS.get(value.name, "NCHW"), shape)

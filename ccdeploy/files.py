@@ -49,13 +49,15 @@ def written_whole(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     except OSError as error:
-        raise UsageError(f"{target} cannot be written: {error.strerror}.", "Choose a folder that you may write to.") from error
+        raise UsageError(
+            f"{target} cannot be written: {error.strerror}.", "Choose a folder that you may write to."
+        ) from error
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 

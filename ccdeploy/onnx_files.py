@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import tempfile
 from pathlib import Path
 
@@ -27,12 +26,16 @@ def write_onnx(model: ir.Model, target: Path, manifest: Manifest, largest: int =
     if target.is_dir():
         raise UsageError(f"{target} is a folder, a file was expected.", "Name a file in it, such as model.onnx.")
     model.metadata_props[METADATA_KEY] = manifest.to_json(portable=True)
-    weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
+    weights = sum(
+        value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None
+    )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
     except OSError as error:
-        raise UsageError(f"{target} cannot be written: {error.strerror}.", "Choose a folder that you may write to.") from error
+        raise UsageError(
+            f"{target} cannot be written: {error.strerror}.", "Choose a folder that you may write to."
+        ) from error
     with folder:
         part = Path(folder.name) / target.name
         ir.save(model, part, external_data=f"{target.name}.data" if weights > largest else None)
@@ -40,8 +43,10 @@ def write_onnx(model: ir.Model, target: Path, manifest: Manifest, largest: int =
         digest = sha256_of(part)
         manifest = dataclasses.replace(manifest, sha256=digest, onnx_sha256=digest)
         manifest_path(part).write_text(manifest.to_json() + "\n", encoding="utf-8")
-        for written in sorted(part.parent.iterdir(), key=lambda path: path == part):  # the model last: it needs the rest
-            os.replace(written, target.with_name(written.name))
+        for written in sorted(
+            part.parent.iterdir(), key=lambda path: path == part
+        ):  # the model last: it needs the rest
+            written.replace(target.with_name(written.name))
     return manifest
 
 
@@ -55,7 +60,9 @@ def embedded_manifest(path: Path) -> Manifest:
     for entry in model.metadata_props:
         if entry.key == METADATA_KEY:
             digest = sha256_of(path)
-            return dataclasses.replace(parse_manifest(entry.value, str(path)), file=path.name, sha256=digest, onnx_sha256=digest)
+            return dataclasses.replace(
+                parse_manifest(entry.value, str(path)), file=path.name, sha256=digest, onnx_sha256=digest
+            )
     raise ArtefactError(f"{path} carries no ccdeploy manifest.", "Export the network with `ccdeploy export`.")
 
 

@@ -14,7 +14,7 @@ from ccdeploy.ccnet.preprocessing import Pictures
 from ccdeploy.errors import InputError
 from ccdeploy.files import written_whole
 
-
+Labels = npt.NDArray[np.integer]
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
@@ -59,13 +59,14 @@ def read_picture(file: Path, height: int, width: int) -> Pictures:
         raise InputError(f"{file} cannot be read ({error}).", "Check the file; give a JPEG or PNG file.") from error
 
 
-def painted(labels: npt.NDArray[np.integer], card: Card) -> Pictures:
+def painted(labels: Labels, card: Card) -> Pictures:
     """A label map [H, W] in the card's colours, [H, W, 3]; grey levels where the card has none."""
     classes = max(int(labels.max()) + 1, card.num_classes, 1)
     palette = np.repeat(np.linspace(0, 255, classes).astype(np.uint8)[:, None], 3, axis=1)
     for index, info in enumerate(card.classes):
         palette[index] = info.color
-    return palette[labels]
+    picture: Pictures = palette[labels]
+    return picture
 
 
 def side_by_side(panels: Sequence[Pictures], target: Path) -> None:

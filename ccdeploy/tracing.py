@@ -53,7 +53,7 @@ def trace(
             opset_version=opset,
             input_names=[names[0]],
             output_names=[names[1], *stages.values()],
-            dynamic_shapes=({index: name for index, name in axes.items()},) if axes else None,
+            dynamic_shapes=(dict(axes),) if axes else None,
             custom_translation_table={torch.ops.ccdeploy.criss_cross_attention.default: node},
             verbose=False,
         )
@@ -61,7 +61,7 @@ def trace(
     model = program.model
     while len(model.graph.outputs) > 1:
         model.graph.outputs.pop()  # one by one: a slice would leave them marked as outputs
-    model.functions[(onnx_op.DOMAIN, onnx_op.NAME, "")] = ir.from_proto(onnx_op.function(opset))
+    model.functions[(onnx_op.DOMAIN, onnx_op.NAME, "")] = ir.serde.deserialize_function(onnx_op.function(opset))
     model.opset_imports[onnx_op.DOMAIN] = onnx_op.VERSION
     _name_after_modules(model)
     model.producer_name = "ccdeploy"
@@ -69,7 +69,7 @@ def trace(
 
 
 def _name_after_modules(model: ir.Model) -> None:
-    """Names nodes and weights after the modules they come from, and drops the tracer's notes (paths of this machine)."""
+    """Names nodes and weights after their modules, and drops the tracer's notes (they hold paths of this machine)."""
     used: Counter[str] = Counter()
     for node in model.graph:
         modules = [scope for scope in _scopes(node)[:-1] if scope and not scope.startswith("_")]  # _: the tracer's own

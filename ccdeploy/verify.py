@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ccdeploy.ccnet.cards import Card, card_from_dict
-from ccdeploy.ccnet.preprocessing import noise_batch, noise_pictures, normalise, takes_pictures
+from ccdeploy.ccnet.cards import card_from_dict
+from ccdeploy.ccnet.preprocessing import Batch, Pictures, noise_batch, noise_pictures, normalise, takes_pictures
 from ccdeploy.ccnet.stages import LOGITS
 from ccdeploy.comparison import TOLERANCES, Comparison, Tally, Tolerance
 from ccdeploy.engine.manifest import Manifest, manifest_path, read_manifest
 from ccdeploy.errors import ArtefactError, CheckpointError, UsageError
 from ccdeploy.files import sha256_of
 from ccdeploy.onnx_files import embedded_manifest
-from ccdeploy.pictures import read_pictures
+from ccdeploy.pictures import Labels, read_pictures
 from ccdeploy.runners import Array, Runner
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LABELS = "labels"
 PASSED, DIFFERENT, NOT_RUN = "passed", "different", "not run"
 Say = Callable[[str], None]
-Watch = Callable[[Array, Array, Array], None]
+Watch = Callable[[Pictures, Labels, Labels], None]
 """Sees a picture [H, W, 3], PyTorch's labels of it [H, W] and an artefact's."""
 
 
@@ -175,18 +175,18 @@ class Subject:
             self.runners.append(stack.enter_context(OnnxRuntimeRunner(self.path)))
 
     def compare(
-        self, pictures: Array | None, batch: Array, reference: dict[str, Array], watch: Watch | None = None
+        self, pictures: Pictures | None, batch: Batch, reference: dict[str, Array], watch: Watch | None = None
     ) -> None:
         """Runs the artefact on one batch and counts its differences."""
         source = self.manifest.inputs[0]
-        fed = {source.name: batch if self.manifest.io == "tensor" else pictures}
+        fed: dict[str, Any] = {source.name: batch if self.manifest.io == "tensor" else pictures}
         for number, runner in enumerate(self.runners):
-            outputs = runner.infer(fed)  # type: ignore[arg-type]
+            outputs = runner.infer(fed)
             suffix = "" if number == 0 else ", file as it stands"
             stages = {stage: outputs[value] for stage, value in self.manifest.stages.items() if value in outputs}
             for stage, values in stages.items():
                 self._count(stage + suffix, values, reference.get(stage))
-            labels = outputs.get(LABELS)
+            labels: Any = outputs.get(LABELS)
             if labels is None and LOGITS in stages and stages[LOGITS].ndim == 4:
                 labels = stages[LOGITS].argmax(axis=1)
             if labels is not None:
@@ -299,7 +299,7 @@ def _run_group(
     return [subject.verdict() for subject in group]
 
 
-def _batches(subject: Subject, inputs: Inputs) -> Iterator[tuple[Array | None, Array]]:
+def _batches(subject: Subject, inputs: Inputs) -> Iterator[tuple[Pictures | None, Batch]]:
     """Pictures uint8 [B, H, W, C] (None where the network takes none), and what they are to the network."""
     count, _, height, width = subject.shape
     card = subject.card
@@ -333,7 +333,8 @@ def _reference_model(subject: Subject, weights: Path | None) -> Model:
     digest = sha256_of(path) if path.is_file() else ""
     if digest and digest != manifest.weights.sha256:
         raise CheckpointError(
-            f"{path} has the sha256 {digest[:12]}..., {subject.path} was exported from {manifest.weights.sha256[:12]}....",
+            f"{path} has the sha256 {digest[:12]}..., {subject.path} was exported from "
+            f"{manifest.weights.sha256[:12]}....",
             f"Give the file it was exported from ({manifest.weights.file}) as --weights.",
         )
     return load_card_model(subject.card, path, None, recurrence)

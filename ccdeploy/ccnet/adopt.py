@@ -61,7 +61,8 @@ def adopt(network: nn.Module) -> tuple[nn.Module, Adoption]:
 def candidates(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Modules that have the well-known parameters, with their paths."""
     for name, module in network.named_modules():
-        if all(isinstance(getattr(module, part, None), nn.Module) for part in PROJECTIONS) and _gamma(module) is not None:
+        projects = all(isinstance(getattr(module, part, None), nn.Module) for part in PROJECTIONS)
+        if projects and _gamma(module) is not None:
             yield name, module
 
 
@@ -75,7 +76,7 @@ def difference(module: nn.Module) -> str | None:
     if query.out_channels != key.out_channels:
         return f"query_conv gives {query.out_channels} channels and key_conv {key.out_channels}"
     if not query.in_channels == key.in_channels == value.in_channels == value.out_channels:
-        return f"value_conv maps {value.in_channels} channels to {value.out_channels}, as many as the input's were expected"
+        return f"value_conv maps {value.in_channels} channels to {value.out_channels}, the same number was expected"
     trial = copy.deepcopy(module).float().cpu().eval()
     generator = torch.Generator().manual_seed(0)
     _redraw(trial, generator)
@@ -86,14 +87,16 @@ def difference(module: nn.Module) -> str | None:
             with torch.no_grad(), CudaStaysOnCpu():
                 y = trial(x)
         except Exception as error:  # a user's code may raise anything
-            text = str(error).strip().splitlines()
-            return f"it does not run on a [{batch}, {value.in_channels}, {height}, {width}] tensor ({text[0] if text else type(error).__name__})"
+            cause = str(error).strip().splitlines() or [type(error).__name__]
+            return f"it does not run on a {list(x.shape)} tensor ({cause[0]})"
         if not isinstance(y, torch.Tensor) or y.shape != x.shape:
-            return f"it returns {list(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__} for {list(x.shape)}"
+            seen = list(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
+            return f"it returns {seen} for {list(x.shape)}"
         with torch.no_grad():
             gap = float((y - packed(x)).abs().max())
         if not gap <= PROOF_TOLERANCE:
-            return f"it computes something else (differs by up to {gap:.2g} at {height}x{width}, {PROOF_TOLERANCE:g} at most was expected)"
+            limits = f"{gap:.2g} at {height}x{width}, {PROOF_TOLERANCE:g} at most was expected"
+            return f"it computes something else (differs by up to {limits})"
     return None
 
 

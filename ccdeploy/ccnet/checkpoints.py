@@ -1,4 +1,4 @@
-"""Published checkpoints into ccdeploy's network: layouts told apart by their keys, every key used or dropped on purpose."""
+"""Published checkpoints into ccdeploy's network: told apart by their keys, every key used or dropped on purpose."""
 
 from __future__ import annotations
 
@@ -159,7 +159,12 @@ def load_checkpoint(state: Mapping[str, torch.Tensor], card: Card) -> Loaded:
     own, dropped = _rename(state, layout)
     card, notes = _adapt(card, layout, own)
     network = build_network(card)
-    fill(network, own, f"the {layout.name} checkpoint", convert=_inplace_abn_to_batch_norm if layout.inplace_abn else None)
+    fill(
+        network,
+        own,
+        f"the {layout.name} checkpoint",
+        convert=_inplace_abn_to_batch_norm if layout.inplace_abn else None,
+    )
     return Loaded(network.eval(), card, layout.name, len(own), dropped, notes)
 
 
@@ -181,7 +186,9 @@ def fill(
     required = {key for key in expected if not key.endswith("num_batches_tracked")}
     missing, unknown = sorted(required - state.keys()), sorted(state.keys() - expected.keys())
     if missing or unknown:
-        parts = [f"{len(keys)} {word} ({_some(keys)})" for keys, word in ((missing, "missing"), (unknown, "unknown")) if keys]
+        parts = [
+            f"{len(keys)} {word} ({_some(keys)})" for keys, word in ((missing, "missing"), (unknown, "unknown")) if keys
+        ]
         raise CheckpointError(
             f"Keys of {origin} do not fit the network: {' and '.join(parts)}.",
             "Choose the model whose depth and layout the checkpoint has; `ccdeploy models` lists them.",
@@ -204,16 +211,24 @@ def _check_tensor(key: str, tensor: torch.Tensor, expected: torch.Tensor, origin
         raise CheckpointError(
             f"{key} of {origin} is {list(tensor.shape)}, {list(expected.shape)} was expected.", remedy
         )
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_floating_point() != expected.is_floating_point():
+    if (
+        tensor.layout != torch.strided
+        or tensor.is_quantized
+        or tensor.is_floating_point() != expected.is_floating_point()
+    ):
         raise CheckpointError(
             f"{key} of {origin} is a {str(tensor.layout).removeprefix('torch.')} tensor of {tensor.dtype}, "
             f"a dense one of {expected.dtype} was expected.",
             "Save the checkpoint's weights as plain float tensors.",
         )
     if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-        raise CheckpointError(f"{key} of {origin} holds values that are not finite.", "Use a checkpoint from before the divergence.")
+        raise CheckpointError(
+            f"{key} of {origin} holds values that are not finite.", "Use a checkpoint from before the divergence."
+        )
     if key.endswith("running_var") and (tensor < 0).any():
-        raise CheckpointError(f"{key} of {origin} holds negative variances.", "Copy the checkpoint again: it is damaged.")
+        raise CheckpointError(
+            f"{key} of {origin} holds negative variances.", "Copy the checkpoint again: it is damaged."
+        )
 
 
 def _some(keys: list[str]) -> str:
@@ -249,7 +264,8 @@ def _rename(state: Mapping[str, torch.Tensor], layout: Layout) -> tuple[dict[str
             unknown.append(key)
     if unknown:
         raise CheckpointError(
-            f"The {layout.name} checkpoint has {len(unknown)} keys that no CCNet of that layout has ({_some(sorted(unknown))}).",
+            f"The {layout.name} checkpoint has {len(unknown)} keys that no CCNet of that layout has "
+            f"({_some(sorted(unknown))}).",
             "It is a changed network: export it as module:Class with its own code.",
         )
     return own, dropped
@@ -260,17 +276,30 @@ def _adapt(card: Card, layout: Layout, own: Mapping[str, torch.Tensor]) -> tuple
     network, notes = card.network, []
     prefix = "cca" if layout.name == "criss-cross" else "head.cca"
     query = own.get(f"{prefix}.query_conv.weight")
-    if query is not None and query.dim() == 4 and network.query_channels != query.shape[0] and 0 < query.shape[0] <= query.shape[1]:
+    if (
+        query is not None
+        and query.dim() == 4
+        and network.query_channels != query.shape[0]
+        and 0 < query.shape[0] <= query.shape[1]
+    ):
         notes.append(f"query channels: {query.shape[0]}, from the checkpoint (the card says {network.query_channels})")
         network = dataclasses.replace(network, query_channels=int(query.shape[0]))
     value = own.get(f"{prefix}.value_conv.weight")
-    if layout.name == "criss-cross" and value is not None and value.dim() == 4 and 0 < value.shape[0] != network.channels:
+    if (
+        layout.name == "criss-cross"
+        and value is not None
+        and value.dim() == 4
+        and 0 < value.shape[0] != network.channels
+    ):
         notes.append(f"channels: {value.shape[0]}, from the checkpoint (the card says {network.channels})")
         network = dataclasses.replace(network, channels=int(value.shape[0]))
         card = dataclasses.replace(card, input=dataclasses.replace(card.input, channels=int(value.shape[0])))
     activation = layout.head_activation
     if activation is not None and activation != network.head_activation:
-        notes.append(f"head activation: {activation}, as {layout.name} checkpoints are trained (the card says {network.head_activation})")
+        notes.append(
+            f"head activation: {activation}, as {layout.name} checkpoints are trained "
+            f"(the card says {network.head_activation})"
+        )
         network = dataclasses.replace(network, head_activation=activation)
     return dataclasses.replace(card, network=network), tuple(notes)
 

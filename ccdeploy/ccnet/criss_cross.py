@@ -54,7 +54,9 @@ class PackedCrissCross(nn.Module):
         """Merges three 1x1 convolutions (with or without bias) and gamma (one element)."""
         packed = cls(value.in_channels, query.out_channels).to(value.weight)
         scale = gamma.reshape(())
-        biases = [conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias for conv in (query, key, value)]
+        biases = [
+            conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias for conv in (query, key, value)
+        ]
         packed.qkv_conv.weight.copy_(torch.cat([query.weight, key.weight, scale * value.weight]))
         assert packed.qkv_conv.bias is not None
         packed.qkv_conv.bias.copy_(torch.cat([*biases[:2], scale * biases[2]]))
@@ -69,7 +71,8 @@ class PackedCrissCross(nn.Module):
         """
         over_two = self.qkv_conv
         over_one = nn.Conv1d(over_two.in_channels, over_two.out_channels, 1).to(over_two.weight)
-        assert over_one.bias is not None and over_two.bias is not None
+        assert over_one.bias is not None
+        assert over_two.bias is not None
         over_one.weight.copy_(over_two.weight.reshape(over_one.weight.shape))
         over_one.bias.copy_(over_two.bias)
         self.qkv_conv = over_one.train(self.training)

@@ -129,11 +129,20 @@ def _import_network(card: Card, seed: int) -> tuple[nn.Module, Card]:
         with CudaStaysOnCpu():
             module = importlib.import_module(module_name)
     except Exception as error:
-        raise ModelError(f"{module_name} cannot be imported ({type(error).__name__}: {error}).", "Run from the folder that holds it.") from error
+        raise ModelError(
+            f"{module_name} cannot be imported ({type(error).__name__}: {error}).", "Run from the folder that holds it."
+        ) from error
     factory = getattr(module, attribute, None)
     if not callable(factory):
-        known = sorted(n for n, v in vars(module).items() if inspect.isclass(v) and issubclass(v, nn.Module) and v.__module__ == module_name)
-        raise ModelError(f"{module_name} has no class {attribute}; it has {', '.join(known) or 'no network'}.", "Check the name after the colon.")
+        known = sorted(
+            n
+            for n, v in vars(module).items()
+            if inspect.isclass(v) and issubclass(v, nn.Module) and v.__module__ == module_name
+        )
+        raise ModelError(
+            f"{module_name} has no class {attribute}; it has {', '.join(known) or 'no network'}.",
+            "Check the name after the colon.",
+        )
     torch.manual_seed(seed)
     try:
         with CudaStaysOnCpu():

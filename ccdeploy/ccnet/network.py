@@ -28,6 +28,7 @@ class ConvNormAct(nn.Module):
         self.activation = nn.LeakyReLU(LEAKY_SLOPE) if activation == "leaky_relu" else nn.ReLU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """See the class."""
         y: torch.Tensor = self.activation(self.norm(self.conv(x)))
         return y
 

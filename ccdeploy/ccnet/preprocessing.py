@@ -24,7 +24,7 @@ def normalise(pictures: Pictures, card: Card) -> Batch:
     values = pictures.astype(np.float32)
     if card.input.channel_order == "bgr":
         values = values[..., ::-1]
-    normal = (values - np.float32(card.input.mean)) / np.float32(card.input.std)
+    normal = (values - np.asarray(card.input.mean, np.float32)) / np.asarray(card.input.std, np.float32)
     return np.ascontiguousarray(normal.transpose(0, 3, 1, 2), dtype=np.float32)
 
 
@@ -36,7 +36,8 @@ def noise_pictures(card: Card, batch: int, height: int, width: int, seed: int) -
         rows, columns = -(-height // cell), -(-width // cell)
         coarse = generator.random((batch, rows, columns, card.input.channels), dtype=np.float32)
         total += coarse.repeat(cell, axis=1).repeat(cell, axis=2)[:, :height, :width]
-    return np.clip(127.5 + 90 * (total - 2), 0, 255).astype(np.uint8)
+    pictures: Pictures = np.clip(127.5 + 90 * (total - 2), 0, 255).astype(np.uint8)
+    return pictures
 
 
 def noise_batch(card: Card, batch: int, height: int, width: int, seed: int) -> Batch:

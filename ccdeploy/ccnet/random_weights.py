@@ -61,7 +61,9 @@ def _settle_scales(network: nn.Module, probe: torch.Tensor) -> None:
 
     def norm_meets(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         scale = _power_of_two(inputs[0])
-        assert isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None
+        assert isinstance(module, nn.BatchNorm2d)
+        assert module.running_mean is not None
+        assert module.running_var is not None
         module.running_mean.mul_(scale)
         module.running_var.mul_(scale * scale)
 

@@ -1,4 +1,4 @@
-"""Reads the tensors of an untrusted checkpoint file: nothing in it is executed, and no more memory taken than it fills."""
+"""Reads the tensors of an untrusted checkpoint: nothing in it is executed, no more memory taken than it fills."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file ({_first_line(error)}).", "Copy it again.") from error
+        raise CheckpointError(
+            f"{path} is not a whole safetensors file ({_first_line(error)}).", "Copy it again."
+        ) from error
 
 
 def _read_pickle(path: Path) -> Any:
@@ -57,9 +59,10 @@ def _read_pickle(path: Path) -> Any:
         if wanted is None:
             raise _damaged(path, error) from error
         raise CheckpointError(
-            f"{path} wants to run code to load ({wanted.group(1) or wanted.group(2)}), only tensors and plain data were expected.",
-            'Where you trust the file, save its tensors alone: torch.save(torch.load(FILE, weights_only=False)["state_dict"], '
-            "NEW) (or model.state_dict() if it holds a whole model).",
+            f"{path} wants to run code to load ({wanted.group(1) or wanted.group(2)}), "
+            "only tensors and plain data were expected.",
+            "Where you trust the file, save its tensors alone: torch.save(torch.load(FILE, weights_only=False)"
+            '["state_dict"], NEW) (or model.state_dict() if it holds a whole model).',
         ) from error
     except Exception as error:  # torch raises many types on damaged files
         if "TorchScript" in str(error):
@@ -88,7 +91,10 @@ def _refuse_compression(path: Path) -> None:
 def _refuse_views(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """A view with stride 0 could claim any size; filled weights are as large as what the file stores for them."""
     for key, tensor in tensors.items():
-        if tensor.layout == torch.strided and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        if (
+            tensor.layout == torch.strided
+            and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
+        ):
             raise CheckpointError(
                 f"{path}: {key} claims the shape {list(tensor.shape)}, more than the file stores for it.",
                 "Save plain tensors: torch.save(model.state_dict(), FILE).",
@@ -114,14 +120,23 @@ def _unwrap(loaded: Any, path: Path) -> dict[str, torch.Tensor]:
         candidates = [loaded[key] for key in CONTAINERS if isinstance(loaded.get(key), Mapping)] + candidates
     for candidate in candidates:
         if isinstance(candidate, Mapping) and any(isinstance(value, torch.Tensor) for value in candidate.values()):
-            strange = [key for key, value in candidate.items() if not isinstance(value, torch.Tensor) or not isinstance(key, str)]
+            strange = [
+                key
+                for key, value in candidate.items()
+                if not isinstance(value, torch.Tensor) or not isinstance(key, str)
+            ]
             if strange:
                 raise CheckpointError(
-                    f"{path}: the entry {strange[0]!r} is {type(candidate[strange[0]]).__name__}, a tensor was expected.",
+                    f"{path}: the entry {strange[0]!r} is {type(candidate[strange[0]]).__name__}, "
+                    "a tensor was expected.",
                     "Save a state dict: torch.save(model.state_dict(), FILE).",
                 )
             return dict(candidate)
-    seen = f"a dictionary with the keys {', '.join(map(repr, list(loaded)[:6]))}" if isinstance(loaded, Mapping) else f"a {type(loaded).__name__}"
+    seen = (
+        f"a dictionary with the keys {', '.join(map(repr, list(loaded)[:6]))}"
+        if isinstance(loaded, Mapping)
+        else f"a {type(loaded).__name__}"
+    )
     raise CheckpointError(
         f"{path} holds {seen}, a state dict was expected (bare, or under one of {', '.join(CONTAINERS)}).",
         "Save a state dict: torch.save(model.state_dict(), FILE).",

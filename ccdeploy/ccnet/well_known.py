@@ -1,4 +1,4 @@
-"""The criss-cross module that people paste into their networks: what users start from, and what ccdeploy is measured by.
+"""The criss-cross module that people paste into their networks: where users start, and the measure of speed.
 
 It computes with permutations, batched products and a mask of -inf on the diagonal, and builds that mask with a
 hard-coded `.cuda()`; both are kept, since they are what a deployment has to cope with.
@@ -21,6 +21,7 @@ class WellKnownCrissCross(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """See the class."""
         batch, _, height, width = x.shape
         query, key, value = self.query_conv(x), self.key_conv(x), self.value_conv(x)
         column_energy = torch.bmm(_columns(query).permute(0, 2, 1), _columns(key)) + _mask(batch, height, width)

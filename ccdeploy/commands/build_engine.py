@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -50,7 +51,8 @@ def command(
 
     \b
     ccdeploy build-engine ccnet.onnx -o ccnet.engine --compute-capability 8.6
-    ccdeploy build-engine any.onnx -o any.engine --min input:1x3x256x256 --opt input:1x3x512x1024 --max input:4x3x1024x2048
+    ccdeploy build-engine any.onnx -o any.engine --min input:1x3x256x256 --opt input:1x3x512x512 \\
+        --max input:4x3x1024x1024
     """
     with progress() as say:
         say(f"checking {onnx_file}")
@@ -73,7 +75,7 @@ def command(
         print_facts(facts(manifest, output))
 
 
-def phases(say: Say) -> object:
+def phases(say: Say) -> Callable[[Progress], None]:
     """Tells the outermost phases of a build as they begin."""
     told: set[str] = set()
 
@@ -94,10 +96,13 @@ def facts(manifest: Manifest, path: Path) -> list[tuple[str, str]]:
         ("built by", f"{engine.flavour} {engine.version} in {engine.build_seconds:.1f} s"),
         ("runs on", f"compute capability {', '.join(engine.compute_capabilities)}"),
         ("precision", manifest.precision),
-        ("layers", f"{engine.layers}, {engine.plugin_layers} of them plugins for {manifest.criss_cross_nodes} criss-cross passes"),
+        ("layers", f"{engine.layers}; {engine.plugin_layers} plugins, {manifest.criss_cross_nodes} criss-cross passes"),
     ]
     for profile in engine.profiles:
-        shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in (("min", profile.min), ("opt", profile.opt), ("max", profile.max)))
+        shapes = ", ".join(
+            f"{name} {'x'.join(map(str, shape))}"
+            for name, shape in (("min", profile.min), ("opt", profile.opt), ("max", profile.max))
+        )
         rows.append(("profile", f"{profile.input}: {shapes}"))
     rows += [("note", note) for note in manifest.notes]
     return rows

@@ -1,4 +1,4 @@
-"""What commands say: progress to the error stream (live on a terminal, plain lines elsewhere), results to the output."""
+"""What commands say: progress to the error stream (live on a terminal, plain lines elsewhere), results to output."""
 
 from __future__ import annotations
 

@@ -82,7 +82,9 @@ def command(
         for path, _ in deployment.artefacts:
             click.echo(f"{path} ({size_text(path.stat().st_size)})")
         if deployment.picture:
-            click.echo(f"{deployment.picture}: the first picture, PyTorch's labels, then each artefact's and where they differ")
+            click.echo(
+                f"{deployment.picture}: the first picture, PyTorch's labels, then each artefact's and where they differ"
+            )
         notes = dict.fromkeys(note for _, manifest in deployment.artefacts for note in manifest.notes)
         for note in notes:
             click.echo(f"note: {note}")

@@ -63,7 +63,11 @@ def _graph(path: Path) -> tuple[dict[str, Any], bool]:
 
 def _manifest_rows(manifest: Manifest) -> list[tuple[str, str]]:
     weights = manifest.weights
-    origin = f"random, seed {weights.seed}" if weights.source == "random" else f"{weights.file} ({weights.layout}), sha256 {weights.sha256[:16]}..."
+    origin = (
+        f"random, seed {weights.seed}"
+        if weights.source == "random"
+        else f"{weights.file} ({weights.layout}), sha256 {weights.sha256[:16]}..."
+    )
     rows = [
         ("network", f"{manifest.model}, recurrence {manifest.recurrence}"),
         ("weights", origin),

@@ -14,7 +14,7 @@ from ccdeploy.precision import PRECISIONS
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
     """HEIGHTxWIDTH in pixels."""
 
     name = "HxW"

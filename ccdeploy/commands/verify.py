@@ -19,12 +19,16 @@ EXIT_CODES = {PASSED: 0, DIFFERENT: 1, NOT_RUN: 3}
 
 @click.command("verify")
 @click.argument("artefacts", type=FILE, nargs=-1, required=True, metavar="ARTEFACT...")
-@click.option("--images", type=FILE, multiple=True, help="Picture or folder of pictures; noise unless given. Repeatable.")
+@click.option(
+    "--images", type=FILE, multiple=True, help="Picture or folder of pictures; noise unless given. Repeatable."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the noise.")
 @click.option("--weights", type=FILE, metavar="FILE", help="The checkpoint, if it is not where it was at export.")
 @click.option("--float64", "double", is_flag=True, help="Run PyTorch in float64 instead of float32.")
 @size_option
-@click.option("--batch", type=click.IntRange(1), default=2, show_default=True, help="Where the artefact leaves it open.")
+@click.option(
+    "--batch", type=click.IntRange(1), default=2, show_default=True, help="Where the artefact leaves it open."
+)
 @json_option
 def command(
     artefacts: tuple[Path, ...],

@@ -40,7 +40,7 @@ def criss_cross_attention(qkv: torch.Tensor, residual: torch.Tensor, query_chann
         ValueError: shapes, types or devices that do not go together.
     """
     check_operands(qkv, residual, query_channels)
-    query, key, value = _widen(qkv).split([query_channels, query_channels, residual.shape[1]], dim=1)
+    query, key, value = torch.split(_widen(qkv), [query_channels, query_channels, residual.shape[1]], dim=1)
     return (_aggregate(query, key, value) + _widen(residual)).to(residual.dtype)
 
 

@@ -96,7 +96,9 @@ class EngineRunner:
         outputs: dict[str, Array] = {}
         for name in names:
             if name not in buffers:
-                outputs[name] = np.empty(tuple(context.get_tensor_shape(name)), trt.nptype(engine.get_tensor_dtype(name)))
+                outputs[name] = np.empty(
+                    tuple(context.get_tensor_shape(name)), trt.nptype(engine.get_tensor_dtype(name))
+                )
                 buffers[name] = cuda.mem_alloc(max(1, outputs[name].nbytes))
             context.set_tensor_address(name, int(buffers[name]))
         if not context.execute_async_v3(self._stream.handle):

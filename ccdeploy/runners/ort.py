@@ -57,7 +57,9 @@ class StagedRunner(OnnxRuntimeRunner):
         try:
             model = widened(onnx.load(path), values)
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
-            raise ArtefactError(f"{path}: its weights cannot be read ({error}).", "Copy its .data file beside it.") from error
+            raise ArtefactError(
+                f"{path}: its weights cannot be read ({error}).", "Copy its .data file beside it."
+            ) from error
         with tempfile.TemporaryDirectory(prefix="ccdeploy-") as folder:
             copy = Path(folder) / "model.onnx"
             large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > LARGEST_PROTOBUF
@@ -72,7 +74,9 @@ def _open(path: Path, known_as: Path | None = None) -> onnxruntime.InferenceSess
         return onnxruntime.InferenceSession(path, options, providers=[PROVIDER])
     except Exception as error:  # onnxruntime raises types of its own
         text = str(error).splitlines()[0][:300]
-        raise ArtefactError(f"{known_as or path} does not load in onnxruntime ({text}).", "Export it again with ccdeploy.") from error
+        raise ArtefactError(
+            f"{known_as or path} does not load in onnxruntime ({text}).", "Export it again with ccdeploy."
+        ) from error
 
 
 def _run(session: onnxruntime.InferenceSession, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -81,4 +85,6 @@ def _run(session: onnxruntime.InferenceSession, inputs: Mapping[str, Array]) -> 
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
     except Exception as error:  # onnxruntime raises types of its own
         text = str(error).splitlines()[0][:300]
-        raise ArtefactError(f"onnxruntime failed ({text}).", "Give inputs of the shapes that `ccdeploy inspect` shows.") from error
+        raise ArtefactError(
+            f"onnxruntime failed ({text}).", "Give inputs of the shapes that `ccdeploy inspect` shows."
+        ) from error

@@ -8,48 +8,16 @@ import reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from operands import DOUBLE_TOLERANCE, TYPES, assert_rounded_once, cases, drawn, expected
 
 from ccdeploy.op.cases import SMALL, Case
 from ccdeploy.op.definition import check_operands, criss_cross, criss_cross_attention
-
-TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-DOUBLE_TOLERANCE = 1e-12
-FLOAT_TOLERANCE = 2e-5
-
-
-def operands(case: Case, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random qkv, with energies spread over a few units, and residual."""
-    generator = torch.Generator().manual_seed(seed)
-    packed = 2 * case.query_channels + case.channels
-    qkv = torch.randn(case.batch, packed, case.height, case.width, generator=generator, dtype=torch.float64)
-    qkv[:, : 2 * case.query_channels] *= 1.5 / case.query_channels**0.25
-    residual = torch.randn(case.batch, case.channels, case.height, case.width, generator=generator, dtype=torch.float64)
-    return qkv.to(dtype), residual.to(dtype)
-
-
-def expected(qkv: torch.Tensor, residual: torch.Tensor, query_channels: int) -> torch.Tensor:
-    wide = (tensor.double().numpy() for tensor in (qkv, residual))
-    return torch.from_numpy(reference.criss_cross_attention(*wide, query_channels))
-
-
-def half_a_step(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Half the distance of neighbouring numbers of a float type, around values that fit it."""
-    info = torch.finfo(dtype)
-    exponent = torch.frexp(values.double().abs().clamp(min=info.tiny)).exponent - 1
-    return torch.ldexp(torch.full_like(values, info.eps / 2, dtype=torch.float64), exponent)
-
-
-def assert_rounded_once(y: torch.Tensor, exact: torch.Tensor) -> None:
-    """Off by half a step of its type, plus what sums in float32 are off; two roundings would be off by more."""
-    allowed = half_a_step(exact, y.dtype) + (DOUBLE_TOLERANCE if y.dtype == torch.float64 else FLOAT_TOLERANCE)
-    excess = ((y.double() - exact).abs() - allowed).max().item()
-    assert excess <= 0, f"{y.dtype}: {excess:.3g} beyond one rounding"
 
 
 @pytest.mark.parametrize("case", SMALL, ids=str)
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_every_case_is_one_rounding_from_the_loops(case: Case, dtype: torch.dtype) -> None:
-    qkv, residual = operands(case, dtype)
+    qkv, residual = drawn(case, dtype)
     y = criss_cross_attention(qkv, residual, case.query_channels)
     assert (y.dtype, y.shape) == (dtype, residual.shape)
     assert_rounded_once(y, expected(qkv, residual, case.query_channels))
@@ -58,22 +26,16 @@ def test_every_case_is_one_rounding_from_the_loops(case: Case, dtype: torch.dtyp
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_unpacked_form_is_the_packed_one_without_residual(dtype: torch.dtype) -> None:
     case = Case(2, 24, 3, 5, 9)
-    qkv, residual = operands(case, dtype)
+    qkv, residual = drawn(case, dtype)
     y = criss_cross(*qkv.split([3, 3, 24], dim=1))
     assert y.dtype == dtype
     assert_rounded_once(y, expected(qkv, torch.zeros_like(residual), 3))
 
 
-def cases() -> st.SearchStrategy[Case]:
-    channels = st.integers(1, 24)
-    side = st.integers(1, 11)
-    return channels.flatmap(lambda c: st.builds(Case, st.integers(1, 3), st.just(c), st.integers(1, c), side, side))
-
-
 @settings(max_examples=60, deadline=None)
 @given(case=cases(), dtype=st.sampled_from(TYPES), passes=st.integers(1, 3), seed=st.integers(0, 2**32))
 def test_any_shape_ratio_type_and_recurrence(case: Case, dtype: torch.dtype, passes: int, seed: int) -> None:
-    qkv, y = operands(case, dtype, seed)
+    qkv, y = drawn(case, dtype, seed)
     projection = torch.randn(qkv.shape[1], case.channels, generator=torch.Generator().manual_seed(seed)).double()
     for _ in range(passes):
         before, y = y, criss_cross_attention(qkv, y, case.query_channels)
@@ -85,7 +47,7 @@ def test_any_shape_ratio_type_and_recurrence(case: Case, dtype: torch.dtype, pas
 @given(case=cases(), seed=st.integers(0, 2**32))
 def test_rows_and_columns_are_alike(case: Case, seed: int) -> None:
     """The pixel itself counts once: whether in its row or in its column makes no difference."""
-    qkv, residual = operands(case, seed=seed)
+    qkv, residual = drawn(case, seed=seed)
     y = criss_cross_attention(qkv, residual, case.query_channels)
     turned = criss_cross_attention(qkv.mT, residual.mT, case.query_channels).mT
     torch.testing.assert_close(turned, y, rtol=0, atol=DOUBLE_TOLERANCE)
@@ -94,7 +56,7 @@ def test_rows_and_columns_are_alike(case: Case, seed: int) -> None:
 @settings(max_examples=30, deadline=None)
 @given(case=cases(), seed=st.integers(0, 2**32))
 def test_weights_sum_to_one(case: Case, seed: int) -> None:
-    qkv, residual = operands(case, seed=seed)
+    qkv, residual = drawn(case, seed=seed)
     constant = torch.linspace(-3, 3, case.channels, dtype=torch.float64)[None, :, None, None]
     qkv[:, 2 * case.query_channels :] = constant
     y = criss_cross_attention(qkv, residual, case.query_channels)
@@ -103,7 +65,7 @@ def test_weights_sum_to_one(case: Case, seed: int) -> None:
 
 def test_pixels_off_the_cross_have_no_influence() -> None:
     case = Case(1, 8, 2, 6, 7)
-    qkv, residual = operands(case)
+    qkv, residual = drawn(case)
     y = criss_cross_attention(qkv, residual, case.query_channels)
     off_the_cross = torch.ones(6, 7, dtype=torch.bool)
     off_the_cross[2, :] = off_the_cross[:, 4] = False
@@ -117,7 +79,7 @@ def test_pixels_off_the_cross_have_no_influence() -> None:
 @pytest.mark.parametrize("size", [60.0, 2000.0])
 def test_large_energies_do_not_overflow(dtype: torch.dtype, size: float) -> None:
     case = Case(1, 8, 1, 4, 5)
-    qkv, residual = operands(case, dtype)
+    qkv, residual = drawn(case, dtype)
     signs = torch.ones(4, 5, dtype=dtype)
     signs[1, 2] = signs[3, :] = -1
     qkv[:, 0], qkv[:, 1] = size**0.5 * signs, size**0.5 * signs

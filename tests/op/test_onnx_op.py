@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from test_definition import assert_rounded_once, cases, expected, operands
+from operands import assert_rounded_once, cases, drawn, expected
 
 from ccdeploy.op import onnx_op
 from ccdeploy.op.cases import SMALL, Case
@@ -39,10 +39,13 @@ def model(precision: str, query_channels: int) -> onnx.ModelProto:
         node.input[:], node.output[:] = ["qkv_", "residual_"], ["y_"]
         casts = [helper.make_node("Cast", [name], [f"{name}_"], to=element) for name in ("qkv", "residual")]
         nodes = [*casts, node, helper.make_node("Cast", ["y_"], ["y"], to=outside)]
-    inputs = [helper.make_tensor_value_info(*each) for each in (
-        ("qkv", outside, ["batch", "packed", "height", "width"]),
-        ("residual", outside, ["batch", "channels", "height", "width"]),
-    )]
+    inputs = [
+        helper.make_tensor_value_info(*each)
+        for each in (
+            ("qkv", outside, ["batch", "packed", "height", "width"]),
+            ("residual", outside, ["batch", "channels", "height", "width"]),
+        )
+    ]
     output = helper.make_tensor_value_info("y", outside, ["batch", "channels", "height", "width"])
     domains = [helper.make_opsetid("", opset), helper.make_opsetid(onnx_op.DOMAIN, onnx_op.VERSION)]
     graph = helper.make_graph(nodes, "criss_cross", inputs, [output])
@@ -77,7 +80,7 @@ def test_model_passes_the_checker(precision: str) -> None:
 @pytest.mark.parametrize("precision", TYPES)
 @pytest.mark.parametrize("case", SMALL, ids=str)
 def test_every_case_is_one_rounding_from_the_loops(case: Case, precision: str) -> None:
-    qkv, residual = operands(case, TYPES[precision][0])
+    qkv, residual = drawn(case, TYPES[precision][0])
     y = computed(precision, case.query_channels, qkv, residual)
     assert_rounded_once(y, expected(qkv, residual, case.query_channels))
 
@@ -94,7 +97,7 @@ def test_any_shape_ratio_type_and_recurrence(case: Case, precision: str, ratio: 
     query_channels = max(1, case.channels // ratio)
     case = Case(case.batch, case.channels, query_channels, case.height, case.width)
     dtype = TYPES[precision][0]
-    qkv, y = operands(case, dtype, seed)
+    qkv, y = drawn(case, dtype, seed)
     projection = torch.randn(qkv.shape[1], case.channels, generator=torch.Generator().manual_seed(seed)).double()
     for _ in range(passes):
         before, y = y, computed(precision, query_channels, qkv, y)
@@ -106,7 +109,7 @@ def test_any_shape_ratio_type_and_recurrence(case: Case, precision: str, ratio: 
 def test_large_energies_do_not_overflow(precision: str) -> None:
     """Products beyond float16's 65504, which float32 sums hold."""
     case = Case(1, 8, 1, 4, 5)
-    qkv, residual = operands(case, TYPES[precision][0])
+    qkv, residual = drawn(case, TYPES[precision][0])
     qkv[:, 0], qkv[:, 1] = 512.0, 512.0
     qkv[:, 1, 2] = -512.0
     y = computed(precision, 1, qkv, residual)

@@ -1,0 +1,30 @@
+# The two commands of the README are `make demo` and `make test`; each prepares .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo test lint format wheel clean
+
+setup:
+	@$(PYTHON) tools/setup_venv.py $(VENV) --editable ".[dev]"
+
+demo: setup
+	@$(BIN)/python tools/demo.py demo
+
+test: setup
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+wheel: setup
+	@$(BIN)/python -m build --no-isolation --outdir dist
+
+clean:
+	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
