@@ -21,7 +21,7 @@ from ccdeploy.ccnet.stages import FEATURES, LOGITS
 from ccdeploy.deployable import Deployable, fold_norms, observe
 from ccdeploy.engine.manifest import Manifest, Tensor
 from ccdeploy.errors import CcdeployError, ModelError, UsageError
-from ccdeploy.onnx_files import write_onnx
+from ccdeploy.onnx_files import first_line, write_onnx
 from ccdeploy.op import onnx_op
 from ccdeploy.precision import PRECISIONS, check_activations, check_weights, torch_type
 from ccdeploy.tracing import trace
@@ -32,7 +32,7 @@ AXES = ("batch", "channels", "height", "width")
 IO = ("tensor", "image")
 LARGEST_SIDE = 16384
 LARGEST_BATCH = 1024
-LARGEST_SAMPLE = 128
+LARGEST_SAMPLE = 64
 """Height and width at most of the noise on which changes of the network are proved and value ranges looked at."""
 
 Say = Callable[[str], None]
@@ -200,9 +200,8 @@ def _trace(
         own = model.card.network.architecture in OWN_ARCHITECTURES
         if own:
             raise
-        lines = str(error).strip().splitlines()
         raise ModelError(
-            f"{model.name} cannot be traced ({type(error).__name__}: {lines[0] if lines else ''}).",
+            f"{model.name} cannot be traced ({type(error).__name__}: {first_line(error)}).",
             "Try `--dynamic none`, and see the cause with --debug.",
         ) from error
     if names[1] != "labels":

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
+from google.protobuf.message import Message  # type: ignore[import-untyped]
 
-from ccdeploy.engine.manifest import METADATA_KEY, Manifest, manifest_path, parse_manifest
+from ccdeploy.engine.manifest import METADATA_KEY, Manifest, manifest_path, parse_manifest, read_manifest
 from ccdeploy.errors import ArtefactError, UsageError
 from ccdeploy.files import sha256_of
 
@@ -23,8 +24,10 @@ def write_onnx(model: ir.Model, target: Path, manifest: Manifest, largest: int =
     Returns:
         The manifest with the digests of the file.
     """
-    if target.is_dir():
-        raise UsageError(f"{target} is a folder, a file was expected.", "Name a file in it, such as model.onnx.")
+    data = target.with_name(f"{target.name}.data")
+    for file in (target, manifest_path(target), data):
+        if file.is_dir():
+            raise UsageError(f"{file} is a folder, a file is to be written there.", "Choose another name or folder.")
     model.metadata_props[METADATA_KEY] = manifest.to_json(portable=True)
     weights = sum(
         value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None
@@ -38,32 +41,37 @@ def write_onnx(model: ir.Model, target: Path, manifest: Manifest, largest: int =
         ) from error
     with folder:
         part = Path(folder.name) / target.name
-        ir.save(model, part, external_data=f"{target.name}.data" if weights > largest else None)
+        ir.save(model, part, external_data=data.name if weights > largest else None)
         onnx.checker.check_model(part)
         digest = sha256_of(part)
         manifest = dataclasses.replace(manifest, sha256=digest, onnx_sha256=digest)
         manifest_path(part).write_text(manifest.to_json() + "\n", encoding="utf-8")
-        for written in sorted(
-            part.parent.iterdir(), key=lambda path: path == part
-        ):  # the model last: it needs the rest
+        # The model comes last: it needs the rest.
+        for written in sorted(part.parent.iterdir(), key=lambda path: path == part):
             written.replace(target.with_name(written.name))
     return manifest
 
 
-def embedded_manifest(path: Path) -> Manifest:
-    """The manifest that an ONNX file carries, with the digest that the file has.
+def onnx_manifest(path: Path, model: onnx.ModelProto | None = None) -> Manifest | None:
+    """The manifest of an ONNX file, with the file's digest: the one inside it, or none if ccdeploy did not write it.
+
+    The one beside the file is preferred if it is of this very file: it also knows where the weights lay.
+
+    Args:
+        path: the file.
+        model: its graph, where it is at hand already.
 
     Raises:
-        ArtefactError: not an ONNX file, or one that ccdeploy did not write.
+        ArtefactError: not an ONNX file, or a damaged manifest.
     """
-    model = load_graph(path)
-    for entry in model.metadata_props:
-        if entry.key == METADATA_KEY:
-            digest = sha256_of(path)
-            return dataclasses.replace(
-                parse_manifest(entry.value, str(path)), file=path.name, sha256=digest, onnx_sha256=digest
-            )
-    raise ArtefactError(f"{path} carries no ccdeploy manifest.", "Export the network with `ccdeploy export`.")
+    model = model or load_graph(path)
+    text = next((entry.value for entry in model.metadata_props if entry.key == METADATA_KEY), None)
+    if text is None:
+        return None
+    manifest, digest = parse_manifest(text, str(path)), sha256_of(path)
+    if manifest_path(path).is_file() and (beside := read_manifest(path)).sha256 == digest:
+        return beside
+    return dataclasses.replace(manifest, file=path.name, sha256=digest, onnx_sha256=digest)
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
@@ -80,7 +88,24 @@ def load_graph(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf raises its own types on damaged files
-        raise ArtefactError(f"{path} is not a whole ONNX file ({str(error).splitlines()[0][:160]}).", remedy) from error
+        raise ArtefactError(f"{path} is not a whole ONNX file ({first_line(error)}).", remedy) from error
+    if not _is_text(model):
+        raise ArtefactError(f"{path} is damaged: a name in it is not UTF-8 text.", remedy)
     if not model.graph.node or not model.opset_import:
         raise ArtefactError(f"{path} is not an ONNX model: it has no nodes or no operator set.", remedy)
     return model
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another library says, cut to a part of a line; its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
+def _is_text(message: Message) -> bool:
+    """Whether all strings in a message are text: protobuf gives those that are not UTF-8 as bytes, and says nothing."""
+    for field, value in message.ListFields():
+        if field.type in (field.TYPE_STRING, field.TYPE_MESSAGE):
+            for entry in [value] if isinstance(value, (str, bytes, Message)) else value:
+                if isinstance(entry, bytes) or (isinstance(entry, Message) and not _is_text(entry)):
+                    return False
+    return True

@@ -47,9 +47,13 @@ def check_weights(network: nn.Module, precision: str) -> None:
 
     limit = torch.finfo(torch_type(precision)).max
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
-        if tensor.is_floating_point() and tensor.numel() and float(tensor.detach().abs().max()) > limit:
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        low, high = torch.aminmax(tensor.detach())
+        largest = max(-float(low), float(high))
+        if largest > limit:
             raise ModelError(
-                f"{name} holds {float(tensor.detach().abs().max()):.3g}, the largest {precision} value is {limit:.5g}.",
+                f"{name} holds {largest:.3g}, the largest {precision} value is {limit:.5g}.",
                 "Export with --precision bf16, which has float32's range, or fp32.",
             )
 

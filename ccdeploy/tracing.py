@@ -14,6 +14,7 @@ import onnx_ir as ir
 import onnxscript
 import torch
 
+from ccdeploy import __version__
 from ccdeploy.ccnet.no_cuda import CudaStaysOnCpu
 from ccdeploy.deployable import Deployable
 from ccdeploy.op import onnx_op
@@ -64,7 +65,7 @@ def trace(
     model.functions[(onnx_op.DOMAIN, onnx_op.NAME, "")] = ir.serde.deserialize_function(onnx_op.function(opset))
     model.opset_imports[onnx_op.DOMAIN] = onnx_op.VERSION
     _name_after_modules(model)
-    model.producer_name = "ccdeploy"
+    model.producer_name, model.producer_version = "ccdeploy", __version__
     return model, stages
 
 

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ccdeploy.artefacts import manifest_of
 from ccdeploy.ccnet.cards import card_from_dict
 from ccdeploy.ccnet.preprocessing import Batch, Pictures, noise_batch, noise_pictures, normalise, takes_pictures
 from ccdeploy.ccnet.stages import LOGITS
 from ccdeploy.comparison import TOLERANCES, Comparison, Tally, Tolerance
-from ccdeploy.engine.manifest import Manifest, manifest_path, read_manifest
 from ccdeploy.errors import ArtefactError, CheckpointError, UsageError
 from ccdeploy.files import sha256_of
-from ccdeploy.onnx_files import embedded_manifest
 from ccdeploy.pictures import Labels, read_pictures
 from ccdeploy.runners import Array, Runner
 
@@ -246,28 +245,6 @@ class Subject:
                 "Leave --size out, or export with --dynamic size.",
             )
         return n, c, h, w
-
-
-def manifest_of(path: Path) -> Manifest:
-    """The manifest of an artefact, believed only if it is of this very file.
-
-    Raises:
-        ArtefactError: missing, damaged, or of another file.
-    """
-    if path.suffix == ".onnx":
-        embedded = embedded_manifest(path)
-        if manifest_path(path).is_file() and (beside := read_manifest(path)).sha256 == embedded.sha256:
-            return beside  # which also knows where the weights lay
-        return embedded
-    if not path.is_file():
-        raise ArtefactError(f"{path} does not exist or is not a file.", "Check the path.")
-    manifest, digest = read_manifest(path), sha256_of(path)
-    if manifest.sha256 != digest:
-        raise ArtefactError(
-            f"{path} has the sha256 {digest[:12]}..., its manifest is of {manifest.sha256[:12]}....",
-            "Build the engine again, or put the manifest that belongs to it beside it.",
-        )
-    return manifest
 
 
 def _alike(subjects: Sequence[Subject]) -> list[list[int]]:

@@ -1,1 +1,1 @@
-"""Puts this folder on the path, as pytest does for every conftest.py without a package: helpers here serve all tests."""
+"""Puts this folder on the path, as pytest does for any conftest.py outside a package: helpers here serve all tests."""

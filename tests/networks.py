@@ -160,7 +160,7 @@ def stirred(network: nn.Module, seed: int = 0) -> nn.Module:
             elif name.endswith("running_var"):
                 tensor.copy_(noise.abs() + 0.5)
             elif tensor.dim() > 1:
-                tensor.copy_(noise * (1.5 / tensor[0].numel() ** 0.5))
+                tensor.copy_(noise / tensor[0].numel() ** 0.5)
             elif tensor.is_floating_point():
                 tensor.copy_(noise * 0.3 + (1.0 if _scales(network, name) else 0.0))
     return network.eval()

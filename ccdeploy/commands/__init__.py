@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import sys
@@ -23,6 +24,8 @@ COMMANDS = {
     "doctor": "Show what this machine can and cannot do, and how to mend it.",
 }
 INTERRUPTED = 130
+READER_LEFT = 141
+"""What a shell gives a program that SIGPIPE ended: neither "true" nor "different"."""
 DEFECT = 70
 """Exit code of an error that ccdeploy did not foresee (EX_SOFTWARE of sysexits.h)."""
 
@@ -74,28 +77,35 @@ def main() -> NoReturn:
         else:
             error.show()
         code = error.exit_code
-    except CcdeployError as error:
-        if debug:
-            traceback.print_exc()
-        if as_json:
-            _print_json(error.what, error.remedy, error.exit_code)
-        else:
-            click.echo(f"{click.style('error:', fg='red', bold=True)} {error.what}", err=True)
-            click.echo(f"       {error.remedy}", err=True)
-        code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("\ninterrupted: what was not finished was not written", err=True)
         code = INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output left, as `head` does
-        code = 0
+    except SystemExit:  # commands return their code: click and rich end this way when the reader of our output left
+        code = READER_LEFT
     except Exception as error:
         if debug:
             traceback.print_exc()
-        click.echo(f"error: a defect of ccdeploy: {type(error).__name__}: {error}", err=True)
-        click.echo("       Run again with --debug and report what it shows.", err=True)
-        code = DEFECT
+        what, remedy, code = _explained(error)
+        if as_json:
+            _print_json(what, remedy, code)
+        else:
+            click.echo(f"{click.style('error:', fg='red', bold=True)} {what}", err=True)
+            click.echo(f"       {remedy}", err=True)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explained(error: Exception) -> tuple[str, str, int]:
+    """What happened, what to do, and the exit code."""
+    if isinstance(error, CcdeployError):
+        return error.what, error.remedy, error.exit_code
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}.", "Check the path, its permissions and the space left.", 2
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "No space is left on the device.", "Free some, or write to another.", 2
+    if isinstance(error, MemoryError):
+        return f"Not enough memory ({error}).", "Use a smaller --size or --batch.", 2
+    what = f"a defect of ccdeploy: {type(error).__name__}: {error}"
+    return what, "Run again with --debug and report what it shows.", DEFECT
 
 
 def _print_json(what: str, remedy: str, code: int) -> None:

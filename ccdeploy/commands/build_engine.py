@@ -61,7 +61,7 @@ def command(
             output,
             flavour=flavour,
             profiles=parse_profiles(minimum, optimum, maximum),
-            compute_capabilities=[part for text in compute_capabilities for part in text.split(",")],
+            compute_capabilities=compute_capabilities,
             timing_cache=timing_cache,
             workspace_bytes=workspace * MEBIBYTE if workspace else None,
             plugin=plugin,

@@ -10,9 +10,12 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 Say = Callable[[str], None]
+UNCUT = 10_000
+"""Columns where output does not go to a terminal: a pipe has no width."""
 
 
 @contextmanager
@@ -26,8 +29,8 @@ def progress() -> Iterator[Say]:
     with console.status("starting") as status:
 
         def say(line: str) -> None:
-            console.print(f"[dim]{time.monotonic() - start:6.1f} s[/dim]  ", line, markup=True, sep="")
-            status.update(line.replace("[", r"\["))
+            console.print(f"[dim]{time.monotonic() - start:6.1f} s[/dim]  {escape(line)}", emoji=False)
+            status.update(escape(line))
 
         yield say
 
@@ -44,9 +47,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
         table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        console.width = 200  # a pipe has no width: cut nothing
+        console.width = UNCUT
     console.print(table)
 
 

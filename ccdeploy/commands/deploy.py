@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -52,7 +51,7 @@ def command(
     compute_capabilities: tuple[str, ...],
     no_engine: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Export MODEL, build engines, verify everything, into the folder given as --output.
 
     Exits with 1 if an artefact differs from PyTorch. An engine that cannot run on this machine is built, and its
@@ -70,7 +69,7 @@ def command(
             lambda: load_model(model, weights, seed, recurrence),
             output,
             [ExportOptions(size=size, precision=precision, io=io) for precision in dict.fromkeys(precisions)],
-            EngineOptions(NO_ENGINE if no_engine else flavour, tuple(compute_capabilities), plugin),
+            EngineOptions(NO_ENGINE if no_engine else flavour, compute_capabilities, plugin),
             Inputs(picture_files(images), size=None),
             say,
         )
@@ -88,4 +87,4 @@ def command(
         notes = dict.fromkeys(note for _, manifest in deployment.artefacts for note in manifest.notes)
         for note in notes:
             click.echo(f"note: {note}")
-    sys.exit(1 if deployment.report.outcome == DIFFERENT else 0)
+    return 1 if deployment.report.outcome == DIFFERENT else 0

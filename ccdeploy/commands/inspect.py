@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ccdeploy.commands.console import print_facts, print_json, size_text
 from ccdeploy.commands.options import FILE, json_option
-from ccdeploy.engine.manifest import METADATA_KEY, Manifest
+from ccdeploy.engine.manifest import Manifest
 from ccdeploy.op.onnx_op import DOMAIN, NAME
+
+if TYPE_CHECKING:
+    import onnx
 
 
 @click.command("inspect")
@@ -19,15 +22,17 @@ from ccdeploy.op.onnx_op import DOMAIN, NAME
 @json_option
 def command(artefact: Path, as_json: bool) -> None:
     """Show what is in an ONNX file or an engine: network, weights, inputs and outputs, nodes by type, where it runs."""
-    from ccdeploy.verify import manifest_of
-
     document: dict[str, Any] = {"file": str(artefact)}
     if artefact.suffix == ".onnx":
-        graph, ours = _graph(artefact)
-        document["graph"] = graph
+        from ccdeploy.onnx_files import load_graph, onnx_manifest
+
+        model = load_graph(artefact)
+        manifest = onnx_manifest(artefact, model)
+        document["graph"] = _graph(model)
     else:
-        ours = True
-    manifest = manifest_of(artefact) if ours else None
+        from ccdeploy.artefacts import manifest_of
+
+        manifest = manifest_of(artefact)
     document["size"] = artefact.stat().st_size
     document["manifest"] = manifest.to_dict() if manifest else None
     if as_json:
@@ -43,14 +48,11 @@ def command(artefact: Path, as_json: bool) -> None:
     print_facts(rows)
 
 
-def _graph(path: Path) -> tuple[dict[str, Any], bool]:
-    """What the graph of an ONNX file is made of, and whether it carries a ccdeploy manifest."""
-    from ccdeploy.onnx_files import load_graph
-
-    model = load_graph(path)
+def _graph(model: onnx.ModelProto) -> dict[str, Any]:
+    """What the graph of an ONNX file is made of."""
     nodes = Counter((f"{node.domain}::" if node.domain else "") + node.op_type for node in model.graph.node)
     functions = [f"{function.domain}::{function.name}" for function in model.functions]
-    graph = {
+    return {
         "nodes": dict(nodes.most_common()),
         "opsets": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
         "functions": functions,
@@ -58,7 +60,6 @@ def _graph(path: Path) -> tuple[dict[str, Any], bool]:
         "producer": f"{model.producer_name} {model.producer_version}".strip(),
         "external_data": any(tensor.external_data for tensor in model.graph.initializer),
     }
-    return graph, any(entry.key == METADATA_KEY for entry in model.metadata_props)
 
 
 def _manifest_rows(manifest: Manifest) -> list[tuple[str, str]]:

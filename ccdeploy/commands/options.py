@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ccdeploy.ccnet.cards import LARGEST_SIDE
 from ccdeploy.precision import PRECISIONS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -23,13 +24,16 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic only in newer 
         """Two positive numbers with an x between them."""
         if isinstance(value, tuple):
             return value
-        match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value)
-        if match is None or not (int(match[1]) and int(match[2])):
-            self.fail(f"{value!r} is no size, HEIGHTxWIDTH such as 512x1024 was expected", param, ctx)
-        return int(match[1]), int(match[2])
+        match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value, re.ASCII)
+        size = (int(match[1]), int(match[2])) if match else (0, 0)
+        if not all(1 <= side <= LARGEST_SIDE for side in size):
+            expected = f"HEIGHTxWIDTH such as 512x1024, sides of 1 to {LARGEST_SIDE}, was expected"
+            self.fail(f"{value!r} is no size, {expected}", param, ctx)
+        return size
 
 
 FILE = click.Path(path_type=Path)
+SEED = click.IntRange(0, 2**63 - 1)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 size_option = click.option("--size", type=Size(), help="Height and width of the input; the card's unless given.")
 precision_option = click.option(
@@ -41,7 +45,7 @@ def model_options(function: F) -> F:
     """MODEL and where its weights come from."""
     for decorate in (
         click.option("--recurrence", type=click.IntRange(0, 16), help="Criss-cross passes; the card's unless given."),
-        click.option("--random-weights", "seed", type=click.IntRange(0), metavar="SEED", help="Draw weights instead."),
+        click.option("--random-weights", "seed", type=SEED, metavar="SEED", help="Draw weights instead."),
         click.option("--weights", type=FILE, metavar="FILE", help="Checkpoint: .pth, .pt or .safetensors."),
         click.argument("model"),
     ):
@@ -56,8 +60,9 @@ def engine_options(function: F) -> F:
             "--compute-capability",
             "compute_capabilities",
             multiple=True,
+            callback=lambda context, parameter, texts: tuple(part for text in texts for part in text.split(",")),
             metavar="CC",
-            help="GPU to build for, such as 8.6; repeat for several (TensorRT-RTX).",
+            help="GPU to build for, such as 8.6; several with commas or repeated (TensorRT-RTX).",
         ),
         click.option(
             "--plugin",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from ccdeploy.commands.console import print_json, print_table, progress
-from ccdeploy.commands.options import FILE, json_option, size_option
+from ccdeploy.commands.options import FILE, SEED, json_option, size_option
 from ccdeploy.comparison import Comparison
 from ccdeploy.pictures import picture_files
 from ccdeploy.verify import DIFFERENT, NOT_RUN, PASSED, Inputs, Report, Verdict, verify
@@ -22,12 +21,12 @@ EXIT_CODES = {PASSED: 0, DIFFERENT: 1, NOT_RUN: 3}
 @click.option(
     "--images", type=FILE, multiple=True, help="Picture or folder of pictures; noise unless given. Repeatable."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the noise.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the noise.")
 @click.option("--weights", type=FILE, metavar="FILE", help="The checkpoint, if it is not where it was at export.")
 @click.option("--float64", "double", is_flag=True, help="Run PyTorch in float64 instead of float32.")
 @size_option
 @click.option(
-    "--batch", type=click.IntRange(1), default=2, show_default=True, help="Where the artefact leaves it open."
+    "--batch", type=click.IntRange(1, 1024), default=2, show_default=True, help="Where the artefact leaves it open."
 )
 @json_option
 def command(
@@ -39,7 +38,7 @@ def command(
     size: tuple[int, int] | None,
     batch: int,
     as_json: bool,
-) -> None:
+) -> int:
     """Compare each ARTEFACT (.onnx, .engine) with PyTorch on the same inputs, stage by stage.
 
     \b
@@ -58,7 +57,7 @@ def command(
         print_json(report.to_dict())
     else:
         show(report)
-    sys.exit(EXIT_CODES[report.outcome])
+    return EXIT_CODES[report.outcome]
 
 
 def show(report: Report) -> None:

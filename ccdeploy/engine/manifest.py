@@ -15,10 +15,13 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from ccdeploy.ccnet.provenance import Weights
 from ccdeploy.errors import ArtefactError
 from ccdeploy.files import written_whole
+from ccdeploy.precision import PRECISIONS
 
 FORMAT = 1
 METADATA_KEY = "ccdeploy.manifest"
 """The metadata key of an ONNX file that holds its manifest."""
+LARGEST_DIMENSION = 65536
+"""Of a tensor that goes in or comes out."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ def parse_manifest(text: str, where: str) -> Manifest:
     remedy = "Export or build the artefact again."
     try:
         data = json.loads(text)
+        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()  # refuses NaN, 1e999 and halves of surrogates
     except (ValueError, RecursionError) as error:
         raise ArtefactError(f"{where}: the manifest is not JSON ({error}).", remedy) from error
     if not isinstance(data, dict) or not isinstance(data.get("format"), int):
@@ -156,13 +160,44 @@ def parse_manifest(text: str, where: str) -> Manifest:
             "Use the ccdeploy that wrote it, or export and build again.",
         )
     try:
-        return _from_json(Manifest, data, "manifest")
+        manifest = _from_json(Manifest, data, "manifest")
+        _check_values(manifest)
     except _Mismatch as error:
         raise ArtefactError(f"{where}: {error}.", remedy) from error
+    return manifest
 
 
 class _Mismatch(Exception):
-    """A field of a manifest that is missing or of the wrong type."""
+    """A field of a manifest that is missing, of the wrong type, or holds what no manifest holds."""
+
+
+UNKNOWN = "unknown"
+"""Of an artefact from a foreign ONNX file: its precision, layouts, and which axes are dynamic."""
+_VALUES = {
+    "kind": ("onnx", "engine"),
+    "precision": (*PRECISIONS, UNKNOWN),
+    "io": ("tensor", "image"),
+    "dynamic": ("none", "batch", "size", "all", UNKNOWN),
+}
+
+
+def _check_values(manifest: Manifest) -> None:
+    for name, known in _VALUES.items():
+        if (value := getattr(manifest, name)) not in known:
+            raise _Mismatch(f"`manifest.{name}` is {value!r}, one of {', '.join(known)} was expected")
+    if (manifest.engine is None) != (manifest.kind == "onnx"):
+        raise _Mismatch(f"`manifest.engine` does not go with `manifest.kind` {manifest.kind!r}")
+    if manifest.weights.seed is not None and manifest.weights.seed < 0:
+        raise _Mismatch(f"`manifest.weights.seed` is {manifest.weights.seed}, 0 or more was expected")
+    if not manifest.card:
+        return  # of a foreign file: its tensors may be anything
+    if len(manifest.inputs) != 1 or len(manifest.outputs) != 1 or manifest.precision == UNKNOWN:
+        raise _Mismatch("one input, one output and their precision were expected of an exported network")
+    tensor = manifest.inputs[0]
+    if sorted(tensor.layout) != sorted("NCHW") or len(tensor.shape) != 4:
+        raise _Mismatch(f"the input {tensor} is not of four dimensions N, C, H and W")
+    if any(isinstance(size, int) and not 0 < size <= LARGEST_DIMENSION for size in tensor.shape):
+        raise _Mismatch(f"the input {tensor} has a dimension outside of 1 to {LARGEST_DIMENSION}")
 
 
 _T = TypeVar("_T")
@@ -203,7 +238,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             except _Mismatch:
                 continue
         raise _Mismatch(f"`{where}` is {value!r}, which has a wrong type")
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**53:
         return float(value)
     if hint is type(None):
         if value is None:

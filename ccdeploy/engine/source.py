@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -14,10 +14,10 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 from ccdeploy import __version__
 from ccdeploy.ccnet.provenance import Weights
 from ccdeploy.engine.job import Operator
-from ccdeploy.engine.manifest import METADATA_KEY, Manifest, Tensor, parse_manifest
+from ccdeploy.engine.manifest import Manifest, Tensor
 from ccdeploy.errors import ArtefactError
 from ccdeploy.files import sha256_of
-from ccdeploy.onnx_files import load_graph
+from ccdeploy.onnx_files import load_graph, onnx_manifest
 from ccdeploy.op.onnx_op import DOMAIN, NAME
 
 FOREIGN_NOTE = "the ONNX file holds no ccdeploy manifest: only what its graph shows is known about it"
@@ -56,16 +56,13 @@ def read_source(path: Path) -> Source:
     inputs = _tensors(path, _fed_inputs(model.graph))
     outputs = _tensors(path, model.graph.output)
     nodes = sum(node.domain == DOMAIN and node.op_type == NAME for node in model.graph.node)
-    digest = sha256_of(path)
-    text = next((entry.value for entry in model.metadata_props if entry.key == METADATA_KEY), None)
+    manifest = onnx_manifest(path, model)
     notes: tuple[str, ...] = ()
-    if text is None:
+    if manifest is None:
         manifest = _manifest_of_foreign(path, model, inputs, outputs, nodes)
         notes = (FOREIGN_NOTE,)
     else:
-        manifest = parse_manifest(text, str(path))
         _check_manifest(path, manifest, inputs, outputs, nodes)
-    manifest = replace(manifest, file=path.name, sha256=digest, onnx_sha256=digest)
     return Source(path, manifest, inputs, _operators(model), nodes, notes)
 
 
@@ -139,11 +136,12 @@ def _manifest_of_foreign(
 ) -> Manifest:
     """What can honestly be said about an ONNX file that ccdeploy did not export."""
     dynamic = any(isinstance(size, str) for tensor in inputs for size in tensor.shape)
+    digest = sha256_of(path)
     return Manifest(
         kind="onnx",
         file=path.name,
-        sha256="",
-        onnx_sha256="",
+        sha256=digest,
+        onnx_sha256=digest,
         ccdeploy=__version__,
         model=path.name,
         card={},

@@ -12,7 +12,7 @@ import onnxruntime
 from typing_extensions import Self
 
 from ccdeploy.errors import ArtefactError
-from ccdeploy.onnx_files import LARGEST_PROTOBUF, load_graph
+from ccdeploy.onnx_files import LARGEST_PROTOBUF, first_line, load_graph
 from ccdeploy.runners import Array
 from ccdeploy.runners.rounding import widened
 
@@ -71,12 +71,11 @@ def _open(path: Path, known_as: Path | None = None) -> onnxruntime.InferenceSess
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(path, options, providers=[PROVIDER])
+        # Without its fallback: that prints to the output and tries the same once more.
+        return onnxruntime.InferenceSession(path, options, providers=[PROVIDER], enable_fallback=0)
     except Exception as error:  # onnxruntime raises types of its own
-        text = str(error).splitlines()[0][:300]
-        raise ArtefactError(
-            f"{known_as or path} does not load in onnxruntime ({text}).", "Export it again with ccdeploy."
-        ) from error
+        what = f"{known_as or path} does not load in onnxruntime ({first_line(error)})."
+        raise ArtefactError(what, "Export it again with ccdeploy.") from error
 
 
 def _run(session: onnxruntime.InferenceSession, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -84,7 +83,5 @@ def _run(session: onnxruntime.InferenceSession, inputs: Mapping[str, Array]) -> 
     try:
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
     except Exception as error:  # onnxruntime raises types of its own
-        text = str(error).splitlines()[0][:300]
-        raise ArtefactError(
-            f"onnxruntime failed ({text}).", "Give inputs of the shapes that `ccdeploy inspect` shows."
-        ) from error
+        what = f"onnxruntime failed ({first_line(error)})."
+        raise ArtefactError(what, "Give inputs of the shapes that `ccdeploy inspect` shows.") from error

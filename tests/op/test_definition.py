@@ -110,7 +110,7 @@ def test_wrong_operands_are_refused_with_what_was_seen_and_expected(
     with pytest.raises(ValueError) as from_check:  # noqa: PT011 (the message is compared below)
         check_operands(qkv, residual, query_channels)
     assert seen_and_expected in str(from_check.value)
-    with pytest.raises(ValueError, match="expected|must be"):
+    with pytest.raises(ValueError, match=r"expected|must be"):
         criss_cross_attention(qkv, residual, query_channels)
 
 
