@@ -12,9 +12,12 @@ import numpy as np
 
 from ccdeploy import __version__
 from ccdeploy.ccnet.preprocessing import Pictures
+from ccdeploy.engine import limits
 from ccdeploy.engine.build import build_engine
 from ccdeploy.engine.flavour import load_flavour
+from ccdeploy.engine.gpu import probe_gpus
 from ccdeploy.engine.manifest import Manifest
+from ccdeploy.engine.plugin import resolve_plugin
 from ccdeploy.errors import UsageError
 from ccdeploy.export import ExportOptions, Say, check_options, export
 from ccdeploy.files import written_whole
@@ -89,8 +92,15 @@ def deploy(
         check_options(option, folder / "model.onnx")
         if option.dynamic != "none":
             raise UsageError("deploy makes artefacts of fixed shape.", "Use export and build-engine for dynamic ones.")
-    if engines.flavour != NO_ENGINE:
-        load_flavour(engines.flavour)  # a missing TensorRT is told before the long work
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file, a folder was expected.", "Name another with --output.")
+    if engines.flavour != NO_ENGINE:  # what the builds would refuse is told before the long work
+        targets, _ = limits.choose_compute_capabilities(
+            load_flavour(engines.flavour), engines.compute_capabilities, probe_gpus()
+        )
+        for option in options:
+            limits.check_precision(option.precision, targets)
+        resolve_plugin(engines.plugin)
     model = load()
     for note in model.notes:
         say(note)
@@ -127,8 +137,10 @@ class _Painter:
         self.panels: list[Pictures] = []
 
     def watch(self, picture: Pictures, expected: Labels, got: Labels) -> None:
-        """Sees the first picture [H, W, 3] of a batch and its labels [H, W]; called once an artefact."""
+        """Sees the first picture [H, W, channels] of a batch and its labels [H, W]; called once an artefact."""
         if not self.panels:
+            if picture.shape[2] != 3:  # a network of other pictures than RGB: its first channel, in grey
+                picture = np.repeat(picture[..., :1], 3, axis=2)
             self.panels = [picture, painted(expected, self.card)]
         difference = np.repeat(np.where(got == expected, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
         self.panels += [painted(got, self.card), difference]

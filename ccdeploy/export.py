@@ -15,6 +15,7 @@ import torch
 
 from ccdeploy import __version__
 from ccdeploy.ccnet.adopt import Adoption, adopt
+from ccdeploy.ccnet.cards import LARGEST_SIDE
 from ccdeploy.ccnet.loading import OWN_ARCHITECTURES, Model, does_not_run
 from ccdeploy.ccnet.preprocessing import noise_batch, takes_pictures
 from ccdeploy.ccnet.stages import FEATURES, LOGITS
@@ -30,7 +31,6 @@ DYNAMIC = {"none": (), "batch": (0,), "size": (2, 3), "all": (0, 2, 3)}
 """What may change at run time -> axes of [batch, channels, height, width]."""
 AXES = ("batch", "channels", "height", "width")
 IO = ("tensor", "image")
-LARGEST_SIDE = 16384
 LARGEST_BATCH = 1024
 LARGEST_SAMPLE = 64
 """Height and width at most of the noise on which changes of the network are proved and value ranges looked at."""

@@ -15,6 +15,8 @@ from ccdeploy.errors import InputError
 from ccdeploy.files import written_whole
 
 Labels = npt.NDArray[np.integer]
+MODES = {1: "L", 3: "RGB"}
+"""Channels of a network's input -> Pillow's name of such pictures."""
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
@@ -27,7 +29,7 @@ def picture_files(paths: Sequence[Path]) -> tuple[Path, ...]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
             if not found:
                 raise InputError(f"{path} holds no pictures ({', '.join(SUFFIXES)}).", "Name a folder of pictures.")
             files += found
@@ -38,24 +40,31 @@ def picture_files(paths: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(files)
 
 
-def read_pictures(files: Sequence[Path], height: int, width: int) -> Pictures:
-    """Picture files as one batch [B, height, width, 3], RGB, upright, each resized bilinearly.
+def read_pictures(files: Sequence[Path], height: int, width: int, channels: int = 3) -> Pictures:
+    """Picture files as one batch [B, height, width, channels], RGB or grey, upright, each resized bilinearly.
 
     Raises:
-        InputError: a file that is missing or no picture.
+        InputError: a file that is missing or no picture; channels that no picture file has.
     """
-    return np.stack([read_picture(file, height, width) for file in files])
+    return np.stack([read_picture(file, height, width, channels) for file in files])
 
 
-def read_picture(file: Path, height: int, width: int) -> Pictures:
-    """One picture [height, width, 3]; see `read_pictures`."""
+def read_picture(file: Path, height: int, width: int, channels: int = 3) -> Pictures:
+    """One picture [height, width, channels]; see `read_pictures`."""
+    if channels not in MODES:
+        raise InputError(f"The network takes {channels} channels, picture files have 1 or 3.", "Leave pictures out.")
     try:
         with Image.open(file) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            return np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR))
+            if image.mode.startswith(("I", "F")):  # Pillow would cut their values at 255
+                raise InputError(f"{file} has {image.mode} pixels, 8 bits a channel were expected.", "Convert it.")
+            upright = ImageOps.exif_transpose(image).convert(MODES[channels])
+            resized = upright.resize((width, height), Image.Resampling.BILINEAR)
+            return np.asarray(resized).reshape(height, width, channels)
+    except InputError:
+        raise
     except UnidentifiedImageError as error:
         raise InputError(f"{file} is not a picture that can be read.", "Give a JPEG or PNG file.") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's decoders raise many types on damaged files
         raise InputError(f"{file} cannot be read ({error}).", "Check the file; give a JPEG or PNG file.") from error
 
 

@@ -186,6 +186,12 @@ class Subject:
             for stage, values in stages.items():
                 self._count(stage + suffix, values, reference.get(stage))
             labels: Any = outputs.get(LABELS)
+            for tensor in self.manifest.outputs:
+                if tensor.name not in outputs or tensor.name not in {*self.manifest.stages.values(), LABELS}:
+                    raise ArtefactError(
+                        f"{self.path}: its output {tensor.name} is not there, or of no stage that its manifest names.",
+                        "Another tool changed the file: export it again.",
+                    )
             if labels is None and LOGITS in stages and stages[LOGITS].ndim == 4:
                 labels = stages[LOGITS].argmax(axis=1)
             if labels is not None:
@@ -222,10 +228,12 @@ class Subject:
         self.tallies.setdefault(stage, Tally()).add(got, expected)
 
     def _count_labels(self, suffix: str, labels: Array, reference: dict[str, Array]) -> None:
-        expected = reference[LOGITS].argmax(axis=1)
-        if labels.shape != expected.shape:
+        logits = reference.get(LOGITS)
+        expected = None if logits is None else logits.argmax(axis=1)
+        if expected is None or labels.shape != expected.shape:
+            seen = "has none" if expected is None else f"has {list(expected.shape)}"
             raise ArtefactError(
-                f"{self.path}: labels are {list(labels.shape)}, PyTorch's are {list(expected.shape)}.",
+                f"{self.path}: labels are {list(labels.shape)}, PyTorch's network {seen}.",
                 "The artefact is of another network: export it again.",
             )
         self.tallies.setdefault(LABELS + suffix, Tally()).add_labels(labels, expected)
@@ -292,20 +300,19 @@ def _batches(subject: Subject, inputs: Inputs) -> Iterator[tuple[Pictures | None
     for start in range(0, len(inputs.images), count):
         files = inputs.images[start : start + count]
         files += files[-1:] * (count - len(files))  # the last batch is filled up
-        pictures = read_pictures(files, height, width)
+        pictures = read_pictures(files, height, width, card.input.channels)
         yield pictures, normalise(pictures, card)
 
 
 def _reference_model(subject: Subject, weights: Path | None) -> Model:
     """The network that an artefact's manifest names."""
-    from ccdeploy.ccnet.loading import OWN_ARCHITECTURES, load_card_model
+    from ccdeploy.ccnet.loading import load_card_model
 
     manifest = subject.manifest
-    recurrence = manifest.recurrence if subject.card.network.architecture in OWN_ARCHITECTURES else None
     if manifest.weights.source == "random":
         if weights is not None:
             raise UsageError(f"{subject.path} was exported with random weights.", "Leave --weights out.")
-        return load_card_model(subject.card, None, manifest.weights.seed, recurrence)
+        return load_card_model(subject.card, None, manifest.weights.seed, recurrence=None)
     path = weights or _find_weights(subject)
     digest = sha256_of(path) if path.is_file() else ""
     if digest and digest != manifest.weights.sha256:
@@ -314,7 +321,7 @@ def _reference_model(subject: Subject, weights: Path | None) -> Model:
             f"{manifest.weights.sha256[:12]}....",
             f"Give the file it was exported from ({manifest.weights.file}) as --weights.",
         )
-    return load_card_model(subject.card, path, None, recurrence)
+    return load_card_model(subject.card, path, seed=None, recurrence=None)
 
 
 def _find_weights(subject: Subject) -> Path:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ccdeploy.ccnet._card_types import (
+    LARGEST_SIDE,
     Card,
     ClassInfo,
     Dataset,
@@ -39,6 +40,7 @@ else:
     import tomli as tomllib
 
 __all__ = [
+    "LARGEST_SIDE",
     "Card",
     "ClassInfo",
     "Evaluation",

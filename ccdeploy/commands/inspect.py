@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ccdeploy.ccnet.cards import card_from_dict
 from ccdeploy.commands.console import print_facts, print_json, size_text
 from ccdeploy.commands.options import FILE, json_option
 from ccdeploy.engine.manifest import Manifest
@@ -77,9 +78,11 @@ def _manifest_rows(manifest: Manifest) -> list[tuple[str, str]]:
     ]
     rows += [("in", str(tensor)) for tensor in manifest.inputs]
     rows += [("out", str(tensor)) for tensor in manifest.outputs]
-    if manifest.io == "tensor" and (mean := manifest.card.get("input", {}).get("mean")):
-        order, std = manifest.card["input"]["channel_order"], manifest.card["input"]["std"]
-        rows.append(("normalised", f"{order}, mean {', '.join(map(str, mean))}, std {', '.join(map(str, std))}"))
+    if manifest.io == "tensor" and manifest.card:
+        source = card_from_dict(manifest.model, manifest.card).input
+        if source.mean:
+            mean, std = (", ".join(map(str, values)) for values in (source.mean, source.std))
+            rows.append(("normalised", f"{source.channel_order}, mean {mean}, std {std}"))
     rows.append(("written by", f"ccdeploy {manifest.ccdeploy}"))
     if engine := manifest.engine:
         rows += [

@@ -70,9 +70,11 @@ class EngineRunner:
             if self._engine is None:
                 raise ArtefactError(f"{path} is refused by {flavour.title}.", "Build the engine again on this machine.")
             self._context = self._engine.create_execution_context()
+            if self._context is None:
+                raise MissingError(f"{path} does not fit into the GPU's memory.", "Free some, or use a smaller engine.")
             self._stream = cuda.Stream()
         except BaseException:
-            self._primary.pop()
+            self.close()
             raise
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -86,6 +88,9 @@ class EngineRunner:
         ins = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         buffers: dict[str, Any] = {}
         for name in ins:
+            if name not in inputs:
+                what = f"The engine's input {name} is none of its manifest's ({', '.join(inputs)})."
+                raise ArtefactError(what, "Build the engine again.")
             array = np.ascontiguousarray(inputs[name], dtype=trt.nptype(engine.get_tensor_dtype(name)))
             if not context.set_input_shape(name, array.shape):
                 raise ArtefactError(
@@ -110,7 +115,8 @@ class EngineRunner:
 
     def close(self) -> None:
         """Frees the engine, then leaves the GPU's context."""
-        del self._stream, self._context, self._engine, self._runtime, self._logger
+        for held in ("_stream", "_context", "_engine", "_runtime", "_logger"):
+            self.__dict__.pop(held, None)
         self._primary.pop()
 
     def __enter__(self) -> Self:

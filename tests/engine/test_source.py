@@ -64,7 +64,7 @@ def test_own_manifest_is_read_from_the_file(tmp_path: Path):
     [
         ("{", "not JSON"),
         (replace(MANIFEST, criss_cross_nodes=2), "criss-cross nodes as 2, its graph has 0"),
-        (replace(MANIFEST, inputs=()), "its graph has input 1x3x8x8"),
+        (replace(MANIFEST, inputs=(Tensor("input", "float32", "NCHW", (1, 3, 8, 9)),)), "its graph has input 1x3x8x8"),
         (replace(MANIFEST, outputs=(Tensor("y", "float32", "NCHW", (1, 4, "H", "W")),)), "y 1x4x?x?"),
     ],
 )
