@@ -17,6 +17,9 @@ from ccdeploy.errors import CheckpointError
 INPLACE_ABN_EPS = 1e-5
 """InPlaceABN scales by |weight| + eps where BatchNorm scales by weight."""
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types that weights are published in."""
+
 COUNTER = (r"(?:.*\.)?num_batches_tracked", "training counters")
 
 
@@ -206,24 +209,23 @@ def _check_tensor(key: str, tensor: torch.Tensor, expected: torch.Tensor, origin
     remedy = "Choose the model that the checkpoint was trained as; `ccdeploy models` lists them."
     one_number = expected.numel() == 1 and tensor.numel() == 1  # gamma is [1] or a scalar, by publisher
     if tensor.shape != expected.shape and not one_number:
-        if key.endswith("classifier.weight") and tensor.dim() == 4 and tensor.shape[1:] == expected.shape[1:]:
+        of_classes = key.endswith((".classifier.weight", ".classifier.bias")) and tensor.dim() == expected.dim()
+        if of_classes and tensor.shape[1:] == expected.shape[1:]:
             remedy = f"Copy the card and give it the {tensor.shape[0]} classes of the checkpoint."
         raise CheckpointError(
             f"{key} of {origin} is {list(tensor.shape)}, {list(expected.shape)} was expected.", remedy
         )
-    if (
-        tensor.layout != torch.strided
-        or tensor.is_quantized
-        or tensor.is_floating_point() != expected.is_floating_point()
-    ):
+    fits = tensor.dtype in FLOATS if expected.is_floating_point() else not tensor.dtype.is_floating_point
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or not fits:
         raise CheckpointError(
             f"{key} of {origin} is a {str(tensor.layout).removeprefix('torch.')} tensor of {tensor.dtype}, "
             f"a dense one of {expected.dtype} was expected.",
             "Save the checkpoint's weights as plain float tensors.",
         )
-    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+    if expected.is_floating_point() and not torch.isfinite(tensor.to(expected.dtype)).all():
         raise CheckpointError(
-            f"{key} of {origin} holds values that are not finite.", "Use a checkpoint from before the divergence."
+            f"{key} of {origin} holds values that are not finite numbers of {expected.dtype}.",
+            "Use a checkpoint from before the divergence.",
         )
     if key.endswith("running_var") and (tensor < 0).any():
         raise CheckpointError(
@@ -258,7 +260,7 @@ def _rename(state: Mapping[str, torch.Tensor], layout: Layout) -> tuple[dict[str
     for key, tensor in state.items():
         if reason := layout.reason_to_drop(key):
             dropped[reason] = dropped.get(reason, 0) + 1
-        elif (name := layout.own_key(key)) is not None:
+        elif (name := layout.own_key(key)) is not None and name not in own:
             own[name] = tensor
         else:
             unknown.append(key)
@@ -289,7 +291,7 @@ def _adapt(card: Card, layout: Layout, own: Mapping[str, torch.Tensor]) -> tuple
         layout.name == "criss-cross"
         and value is not None
         and value.dim() == 4
-        and 0 < value.shape[0] != network.channels
+        and 0 < value.shape[0] == value.shape[1] != network.channels  # square: else it claims more than it fills
     ):
         notes.append(f"channels: {value.shape[0]}, from the checkpoint (the card says {network.channels})")
         network = dataclasses.replace(network, channels=int(value.shape[0]))

@@ -91,6 +91,11 @@ def _refuse_compression(path: Path) -> None:
 def _refuse_views(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """A view with stride 0 could claim any size; filled weights are as large as what the file stores for them."""
     for key, tensor in tensors.items():
+        if tensor.is_nested or tensor.is_meta:
+            raise CheckpointError(
+                f"{path}: {key} is a {'nested' if tensor.is_nested else 'meta'} tensor, a dense one was expected.",
+                "Save plain tensors: torch.save(model.state_dict(), FILE).",
+            )
         if (
             tensor.layout == torch.strided
             and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
@@ -120,20 +125,16 @@ def _unwrap(loaded: Any, path: Path) -> dict[str, torch.Tensor]:
         candidates = [loaded[key] for key in CONTAINERS if isinstance(loaded.get(key), Mapping)] + candidates
     for candidate in candidates:
         if isinstance(candidate, Mapping) and any(isinstance(value, torch.Tensor) for value in candidate.values()):
-            strange = [
-                key
-                for key, value in candidate.items()
-                if not isinstance(value, torch.Tensor) or not isinstance(key, str)
-            ]
-            if strange:
-                raise CheckpointError(
-                    f"{path}: the entry {strange[0]!r} is {type(candidate[strange[0]]).__name__}, "
-                    "a tensor was expected.",
-                    "Save a state dict: torch.save(model.state_dict(), FILE).",
-                )
+            for key, value in candidate.items():
+                if not isinstance(value, torch.Tensor) or not isinstance(key, str):
+                    raise CheckpointError(
+                        f"{path}: the entry {str(key)[:100]!r} is {type(key).__name__}: {type(value).__name__}, "
+                        "str: Tensor was expected.",
+                        "Save a state dict: torch.save(model.state_dict(), FILE).",
+                    )
             return dict(candidate)
     seen = (
-        f"a dictionary with the keys {', '.join(map(repr, list(loaded)[:6]))}"
+        f"a dictionary with the keys {', '.join(str(key)[:40] for key in list(loaded)[:6]) or '(none)'}"
         if isinstance(loaded, Mapping)
         else f"a {type(loaded).__name__}"
     )

@@ -87,7 +87,7 @@ def _load_plugin(job: Job, flavour: Flavour, log: Any) -> str:
         raise _build_error(
             f"{flavour.title} found no {NAME} plugin in {job.plugin}",
             log.errors,
-            "Build the plugin again for this TensorRT with `ccdeploy build-plugin`, or use --plugin none.",
+            "Name a plugin library of ccdeploy that fits this TensorRT, or use --plugin none.",
         )
     return versions[0]
 

@@ -113,7 +113,7 @@ def state_dict(layout: Layout, size: Size, seed: int = 0) -> State:
 
     def norm(name: str, channels: int) -> None:
         signs = normal(channels).sign()  # signed scales tell |weight| from weight
-        state[f"{name}.weight"] = signs * (0.3 + 0.2 * normal(channels).abs())
+        state[f"{name}.weight"] = signs * (0.6 + 0.2 * normal(channels).abs())
         state[f"{name}.bias"] = 0.1 * normal(channels)
         state[f"{name}.running_mean"] = 0.1 * normal(channels)
         state[f"{name}.running_var"] = 0.8 + 0.2 * normal(channels).abs()
