@@ -68,6 +68,8 @@ def check_activations(network: nn.Module, sample: torch.Tensor, precision: str) 
     """
     import torch
 
+    from ccdeploy.ccnet.no_cuda import CudaStaysOnCpu
+
     limit = float(torch.finfo(torch_type(precision)).max)
     found: dict[str, float] = {}
 
@@ -82,7 +84,7 @@ def check_activations(network: nn.Module, sample: torch.Tensor, precision: str) 
 
     handles = [module.register_forward_hook(watch(name)) for name, module in network.named_modules() if name]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), CudaStaysOnCpu():
             network(sample)
     finally:
         for handle in handles:

@@ -18,6 +18,7 @@ from torch import nn
 from ccdeploy.ccnet.criss_cross import PackedCrissCross
 from ccdeploy.ccnet.no_cuda import CudaStaysOnCpu
 from ccdeploy.ccnet.random_weights import ENERGY_SPREAD, GAMMA
+from ccdeploy.errors import ModelError
 
 PROJECTIONS = ("query_conv", "key_conv", "value_conv")
 PROOF_SIZES = ((2, 5, 7), (1, 6, 4), (1, 1, 3))
@@ -39,8 +40,17 @@ def adopt(network: nn.Module) -> tuple[nn.Module, Adoption]:
     """A copy of the network in which every proven criss-cross module is a `PackedCrissCross`.
 
     Modules that only share the parameter names are left as they are, and named.
+
+    Raises:
+        ModelError: a network that cannot be copied.
     """
-    network = copy.deepcopy(network)
+    try:
+        network = copy.deepcopy(network)
+    except Exception as error:  # a user's module may hold anything
+        raise ModelError(
+            f"The network cannot be copied ({type(error).__name__}: {str(error).strip()[:160]}).",
+            "Call torch.nn.utils.remove_weight_norm, and detach tensors that its modules keep.",
+        ) from error
     proven: dict[int, PackedCrissCross] = {}
     replaced, refused = [], {}
     for name, module in candidates(network):

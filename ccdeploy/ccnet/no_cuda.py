@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class CudaStaysOnCpu(TorchFunctionMode):
-    """A context in which `.cuda()`, `.to("cuda")` and `device="cuda"` mean the CPU.
+    """A context in which `.cuda()`, `.to("cuda")`, `device="cuda"` and `device=0` mean the CPU.
 
     The well-known criss-cross module builds its mask with `.cuda()`; without this it could not even be looked at on
     a machine without a GPU.
@@ -34,6 +34,8 @@ class CudaStaysOnCpu(TorchFunctionMode):
 
 
 def _is_cuda(value: object) -> bool:
-    return (isinstance(value, torch.device) and value.type == "cuda") or (
-        isinstance(value, str) and value.split(":")[0] == "cuda"
-    )
+    if isinstance(value, str):
+        return value.split(":")[0] == "cuda"
+    if isinstance(value, int):
+        return not isinstance(value, bool)  # a device's number; .to takes bools, for copying
+    return isinstance(value, torch.device) and value.type == "cuda"

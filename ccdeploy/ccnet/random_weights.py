@@ -58,8 +58,12 @@ def draw_weights(network: nn.Module, seed: int, probe: torch.Tensor) -> None:
 def _settle_scales(network: nn.Module, probe: torch.Tensor) -> None:
     """Runs the probe once; each norm's statistics, and each query and key projection, adopt the scale they meet."""
     handles = []
+    settled: set[nn.Module] = set()
 
     def norm_meets(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if module in settled:  # used more than once
+            return
+        settled.add(module)
         scale = _power_of_two(inputs[0])
         assert isinstance(module, nn.BatchNorm2d)
         assert module.running_mean is not None

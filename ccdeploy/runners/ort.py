@@ -14,7 +14,7 @@ from typing_extensions import Self
 from ccdeploy.errors import ArtefactError
 from ccdeploy.onnx_files import LARGEST_PROTOBUF, first_line, load_graph
 from ccdeploy.runners import Array
-from ccdeploy.runners.rounding import widened
+from ccdeploy.runners.rounding import rounds, widened
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -53,13 +53,17 @@ class StagedRunner(OnnxRuntimeRunner):
 
     def __init__(self, path: Path, values: Sequence[str]) -> None:
         load_graph(path)
-        self.how = f"onnxruntime {onnxruntime.__version__}, CPU, each node rounded to the file's type"
+        self.how = f"onnxruntime {onnxruntime.__version__}, CPU"
         try:
-            model = widened(onnx.load(path), values)
+            stored = onnx.load(path)
+            model = widened(stored, values)
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
             raise ArtefactError(
                 f"{path}: its weights cannot be read ({error}).", "Copy its .data file beside it."
             ) from error
+        if rounds(stored):
+            self.how += ", each node rounded to the file's type"
+        del stored
         with tempfile.TemporaryDirectory(prefix="ccdeploy-") as folder:
             copy = Path(folder) / "model.onnx"
             large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > LARGEST_PROTOBUF

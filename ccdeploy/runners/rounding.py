@@ -23,6 +23,11 @@ EXACT = {
 """Operators that give values they were given: nothing to round."""
 
 
+def rounds(model: onnx.ModelProto) -> bool:
+    """Whether a model has 16-bit values, so that `widened` changes it."""
+    return any(kind in NARROW for kind in _value_types(model.graph).values())
+
+
 def widened(model: onnx.ModelProto, extra_outputs: Iterable[str] = ()) -> onnx.ModelProto:
     """A copy of a model in float32 that rounds as its 16-bit original does; float32 models stay as they are.
 
