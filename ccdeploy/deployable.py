@@ -91,6 +91,8 @@ class Shape:
     """Whether it leaves its logits smaller than its input, so that they are enlarged for it."""
     several: bool
     """Whether it returns several outputs, of which the first is deployed."""
+    classes: int
+    """Channels of its output."""
 
 
 def observe(network: nn.Module, sample: torch.Tensor) -> Shape:
@@ -100,7 +102,8 @@ def observe(network: nn.Module, sample: torch.Tensor) -> Shape:
     output = tensor_of(returned)
     stages = tuple(stage for stage, value in values.items() if value is not output)
     enlarge = output.dim() == 4 and output.shape[-2:] != sample.shape[-2:]
-    return Shape(stages, enlarge, several=returned is not output)
+    classes = output.shape[1] if output.dim() > 1 else 1
+    return Shape(stages, enlarge, several=returned is not output, classes=classes)
 
 
 def _recorded(network: nn.Module) -> AbstractContextManager[dict[str, torch.Tensor]]:
@@ -134,7 +137,7 @@ class Deployable(nn.Module):
         """Names of the outputs after the first."""
         self.align_corners = card.output.align_corners
         self.reverse_channels = card.input.channel_order == "bgr"
-        self.label_type = torch.uint8 if card.num_classes <= 256 else torch.int32
+        self.label_type = torch.uint8 if shape.classes <= 256 else torch.int32
         self.mean: torch.Tensor
         self.std: torch.Tensor
         if io == "image":

@@ -72,7 +72,8 @@ def trace(
 def _name_after_modules(model: ir.Model) -> None:
     """Names nodes and weights after their modules, and drops the tracer's notes (they hold paths of this machine)."""
     used: Counter[str] = Counter()
-    for node in model.graph:
+    tensors = {value.name for value in model.graph.inputs}
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):  # into the branches of a user's conditions too
         modules = [scope for scope in _scopes(node)[:-1] if scope and not scope.startswith("_")]  # _: the tracer's own
         place = modules[-1] if modules else ""
         name = f"{place}.".removeprefix(WRAPPER).rstrip(".") + f"/{node.op_type}"
@@ -83,14 +84,16 @@ def _name_after_modules(model: ir.Model) -> None:
         node.doc_string = None
         for value in node.outputs:
             value.metadata_props.clear()
+            tensors.add(value.name)
+    for graph in model.graphs():
+        graph.metadata_props.clear()
+        for value in (*graph.inputs, *graph.initializers.values()):
+            value.metadata_props.clear()
     for value in list(model.graph.initializers.values()):
-        value.metadata_props.clear()
         if value.name is not None and value.name.startswith(WRAPPER):
-            value.name = value.name.removeprefix(WRAPPER)
-    for value in model.graph.inputs:
-        value.metadata_props.clear()
+            name = value.name.removeprefix(WRAPPER)
+            value.name = value.name if name in tensors else name  # a weight may be called like the input, say
     model.metadata_props.clear()
-    model.graph.metadata_props.clear()
 
 
 def _scopes(node: ir.Node) -> list[str]:

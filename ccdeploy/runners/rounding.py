@@ -41,14 +41,7 @@ def widened(model: onnx.ModelProto, extra_outputs: Iterable[str] = ()) -> onnx.M
     types = _value_types(model.graph)
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
-    graph = wide.graph
-    del graph.value_info[:], graph.node[:], graph.initializer[:]
-    graph.initializer.extend(_wide_tensor(tensor) for tensor in model.graph.initializer)
-    for node in model.graph.node:
-        graph.node.extend(_wide_node(node, types))
-    for value in [*graph.input, *graph.output]:
-        if value.type.tensor_type.elem_type in NARROW:
-            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    graph = _widen(wide.graph, types)
     known = {value.name for value in graph.output}
     for name in extra_outputs:
         if name not in types:
@@ -57,6 +50,19 @@ def widened(model: onnx.ModelProto, extra_outputs: Iterable[str] = ()) -> onnx.M
             kind = TensorProto.FLOAT if types[name] in NARROW else types[name]
             graph.output.append(helper.make_tensor_value_info(name, kind, None))
     return wide
+
+
+def _widen(graph: onnx.GraphProto, types: dict[str, int]) -> onnx.GraphProto:
+    """Rewrites a graph in place; `types` are of its values and of those around it."""
+    nodes, tensors = list(graph.node), [_wide_tensor(tensor) for tensor in graph.initializer]
+    del graph.value_info[:], graph.node[:], graph.initializer[:]
+    graph.initializer.extend(tensors)
+    for node in nodes:
+        graph.node.extend(_wide_node(node, types))
+    for value in [*graph.input, *graph.output]:
+        if value.type.tensor_type.elem_type in NARROW:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    return graph
 
 
 def _value_types(graph: onnx.GraphProto) -> dict[str, int]:
@@ -89,6 +95,8 @@ def _wide_node(node: onnx.NodeProto, types: dict[str, int]) -> list[onnx.NodePro
             attribute.i = TensorProto.FLOAT
         if attribute.type == onnx.AttributeProto.TENSOR:
             attribute.t.CopyFrom(_wide_tensor(attribute.t))
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            _widen(attribute.g, types | _value_types(attribute.g))
     if not narrow or node.op_type in EXACT or node.op_type == "Constant":
         return [copy]
     nodes = [copy]
