@@ -7,6 +7,11 @@ Exit codes of the command line: 0 done and true; 1 verified and different; 2 wro
 from __future__ import annotations
 
 
+def first_line(error: Exception) -> str:
+    """What an error of another library says, cut to a part of a line; its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
 class CcdeployError(Exception):
     """Base of all errors that ccdeploy raises on purpose.
 

@@ -21,8 +21,8 @@ from ccdeploy.ccnet.preprocessing import noise_batch, takes_pictures
 from ccdeploy.ccnet.stages import FEATURES, LOGITS
 from ccdeploy.deployable import Deployable, fold_norms, observe
 from ccdeploy.engine.manifest import Manifest, Tensor
-from ccdeploy.errors import CcdeployError, ModelError, UsageError
-from ccdeploy.onnx_files import first_line, write_onnx
+from ccdeploy.errors import CcdeployError, ModelError, UsageError, first_line
+from ccdeploy.onnx_files import write_onnx
 from ccdeploy.op import onnx_op
 from ccdeploy.precision import PRECISIONS, check_activations, check_weights, torch_type
 from ccdeploy.tracing import trace
@@ -125,6 +125,9 @@ def prepare(model: Model, options: ExportOptions, shape: tuple[int, ...]) -> tup
     notes.insert(0, f"criss-cross attention: {count} module{'s' * (count > 1)} proved and replaced ({names})")
     try:
         network, _ = fold_norms(network, sample)
+        norms = sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
+        if norms:
+            notes.append(f"{norms} batch norms stay nodes of their own: no convolution before them is theirs alone")
         seen = observe(network, sample)
         if options.precision == "fp16":
             check_weights(network, options.precision)

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from google.protobuf.message import Message  # type: ignore[import-untyped]
 
 from ccdeploy.engine.manifest import METADATA_KEY, Manifest, manifest_path, parse_manifest, read_manifest
-from ccdeploy.errors import ArtefactError, UsageError
+from ccdeploy.errors import ArtefactError, UsageError, first_line
 from ccdeploy.files import sha256_of
 
 LARGEST_PROTOBUF = 2_000_000_000
@@ -94,11 +94,6 @@ def load_graph(path: Path) -> onnx.ModelProto:
     if not model.graph.node or not model.opset_import:
         raise ArtefactError(f"{path} is not an ONNX model: it has no nodes or no operator set.", remedy)
     return model
-
-
-def first_line(error: Exception) -> str:
-    """What an error of another library says, cut to a part of a line; its type where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
 
 
 def _is_text(message: Message) -> bool:

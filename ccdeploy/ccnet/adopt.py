@@ -48,7 +48,7 @@ def adopt(network: nn.Module) -> tuple[nn.Module, Adoption]:
         network = copy.deepcopy(network)
     except Exception as error:  # a user's module may hold anything
         raise ModelError(
-            f"The network cannot be copied ({type(error).__name__}: {str(error).strip()[:160]}).",
+            f"The network cannot be copied ({type(error).__name__}: {' '.join(str(error).split())[:160]}).",
             "Call torch.nn.utils.remove_weight_norm, and detach tensors that its modules keep.",
         ) from error
     proven: dict[int, PackedCrissCross] = {}

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ccdeploy.errors import CheckpointError
+from ccdeploy.errors import CheckpointError, first_line
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 CONTAINERS = ("state_dict", "model", "model_state_dict", "net")
@@ -46,12 +46,12 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         return load_file(path)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path} is not a whole safetensors file ({_first_line(error)}).", "Copy it again."
+            f"{path} is not a whole safetensors file ({first_line(error)}).", "Copy it again."
         ) from error
 
 
 def _read_pickle(path: Path) -> Any:
-    _refuse_compression(path)
+    _check_archive(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -65,23 +65,24 @@ def _read_pickle(path: Path) -> Any:
             '["state_dict"], NEW) (or model.state_dict() if it holds a whole model).',
         ) from error
     except Exception as error:  # torch raises many types on damaged files
-        if "TorchScript" in str(error):
-            raise CheckpointError(
-                f"{path} is a TorchScript archive, a state dict was expected.",
-                "Save the weights alone: torch.save(torch.jit.load(FILE).state_dict(), NEW).",
-            ) from error
         raise _damaged(path, error) from error
 
 
-def _refuse_compression(path: Path) -> None:
-    """torch.save stores tensors uncompressed; a compressed record could unpack to any size."""
+def _check_archive(path: Path) -> None:
+    """Refuses archives that torch.save does not write; a compressed record could unpack to any size."""
     try:
         if not zipfile.is_zipfile(path):
             return
         with zipfile.ZipFile(path) as archive:
-            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+            entries = archive.infolist()
     except Exception as error:  # zipfile raises many types on damaged files
         raise _damaged(path, error) from error
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+        raise CheckpointError(
+            f"{path} is a TorchScript archive, a state dict was expected.",
+            "Save the weights alone: torch.save(torch.jit.load(FILE).state_dict(), NEW).",
+        )
+    packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
     if packed:
         raise CheckpointError(
             f"{path} holds compressed records ({packed[0]}), torch.save writes none.", "Save it again with torch.save."
@@ -108,14 +109,9 @@ def _refuse_views(tensors: dict[str, torch.Tensor], path: Path) -> None:
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
-        f"{path} is not a whole PyTorch checkpoint ({_first_line(error)}).",
+        f"{path} is not a whole PyTorch checkpoint ({first_line(error)}).",
         "Download or copy the file again, and compare its size and checksum with the publisher's.",
     )
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:160] if text else type(error).__name__
 
 
 def _unwrap(loaded: Any, path: Path) -> dict[str, torch.Tensor]:

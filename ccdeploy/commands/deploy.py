@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ccdeploy.commands.console import print_json, progress, size_text
-from ccdeploy.commands.options import FILE, engine_options, json_option, model_options, size_option
+from ccdeploy.commands.options import FILE, engine_options, io_option, json_option, model_options, size_option
 from ccdeploy.commands.verify import show
 from ccdeploy.precision import PRECISIONS
 
@@ -25,13 +25,7 @@ from ccdeploy.precision import PRECISIONS
     show_default=True,
     help="Float type of the network; repeat for several.",
 )
-@click.option(
-    "--io",
-    type=click.Choice(["tensor", "image"]),
-    default="tensor",
-    show_default=True,
-    help="tensor: normalised float NCHW in, logits out. image: uint8 RGB NHWC in, class labels out.",
-)
+@io_option
 @click.option("--images", type=FILE, multiple=True, help="Pictures to verify on; noise unless given. Repeatable.")
 @engine_options
 @click.option("--no-engine", is_flag=True, help="Export and verify only; needs no TensorRT.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ccdeploy.commands.console import print_facts, print_json, progress, size_text
-from ccdeploy.commands.options import FILE, json_option, model_options, precision_option, size_option
+from ccdeploy.commands.options import FILE, io_option, json_option, model_options, precision_option, size_option
 from ccdeploy.engine.manifest import Manifest, manifest_path
 
 
@@ -24,13 +24,7 @@ from ccdeploy.engine.manifest import Manifest, manifest_path
     help="What may change at run time.",
 )
 @precision_option
-@click.option(
-    "--io",
-    type=click.Choice(["tensor", "image"]),
-    default="tensor",
-    show_default=True,
-    help="tensor: normalised float NCHW in, logits out. image: uint8 RGB NHWC in, class labels out.",
-)
+@io_option
 @json_option
 def command(
     model: str,

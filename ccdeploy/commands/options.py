@@ -39,6 +39,13 @@ size_option = click.option("--size", type=Size(), help="Height and width of the 
 precision_option = click.option(
     "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="Float type of the network."
 )
+io_option = click.option(
+    "--io",
+    type=click.Choice(["tensor", "image"]),
+    default="tensor",
+    show_default=True,
+    help="tensor: normalised float NCHW in, logits out. image: uint8 RGB NHWC in, class labels out.",
+)
 
 
 def model_options(function: F) -> F:

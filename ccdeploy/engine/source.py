@@ -15,7 +15,7 @@ from ccdeploy import __version__
 from ccdeploy.ccnet.provenance import Weights
 from ccdeploy.engine.job import Operator
 from ccdeploy.engine.manifest import Manifest, Tensor
-from ccdeploy.errors import ArtefactError
+from ccdeploy.errors import ArtefactError, first_line
 from ccdeploy.files import sha256_of
 from ccdeploy.onnx_files import load_graph, onnx_manifest
 from ccdeploy.op.onnx_op import DOMAIN, NAME
@@ -70,7 +70,7 @@ def _check_valid(path: Path) -> None:
     try:
         onnx.checker.check_model(str(path))  # by path, so that models beyond 2 GB are checked too
     except (onnx.checker.ValidationError, DecodeError, ValueError, RuntimeError) as error:
-        raise ArtefactError(f"{path} is not valid ONNX: {_first_line(error)}", _EXPORT_AGAIN) from error
+        raise ArtefactError(f"{path} is not valid ONNX: {first_line(error)}", _EXPORT_AGAIN) from error
 
 
 def _check_external_data(path: Path, model: onnx.ModelProto) -> None:
@@ -241,9 +241,3 @@ def _operators(model: onnx.ModelProto) -> tuple[Operator, ...]:
         elif key not in defined:
             found.setdefault(key, Operator(*key, node.name or next(iter(node.output), "")))
     return tuple(found.values())
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of an error that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -5,17 +5,15 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
-from typing_extensions import Self
 
 from ccdeploy.engine.flavour import load_flavour
 from ccdeploy.engine.gpu import probe_gpus
 from ccdeploy.engine.manifest import Engine, Manifest
 from ccdeploy.errors import ArtefactError, MissingError
-from ccdeploy.runners import Array
+from ccdeploy.runners import Array, Runner
 
 
 def why_not_runnable(manifest: Manifest) -> str:
@@ -41,7 +39,7 @@ def why_not_runnable(manifest: Manifest) -> str:
     return ""
 
 
-class EngineRunner:
+class EngineRunner(Runner):
     """An engine on the first GPU: inputs are copied to it and outputs back at each call."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -53,8 +51,11 @@ class EngineRunner:
         """
         if reason := why_not_runnable(manifest):
             raise MissingError(f"{path} cannot run here: {reason}.", "`ccdeploy doctor` shows what this machine lacks.")
-        import pycuda.driver as cuda
-
+        try:
+            import pycuda.driver as cuda
+        except ImportError as error:
+            remedy = "Install pycuda again, for the CUDA version of this machine."
+            raise MissingError(f"pycuda is installed but does not load ({error}).", remedy) from error
         flavour = load_flavour(_record(manifest).flavour)
         self._trt, self._cuda = flavour.module, cuda
         cuda.init()
@@ -82,7 +83,14 @@ class EngineRunner:
 
         Raises:
             ArtefactError: inputs that the engine's profile does not take, or a failed run.
+            MissingError: the GPU has no memory left, or fails.
         """
+        try:
+            return self._infer(inputs)
+        except self._cuda.Error as error:
+            raise MissingError(f"The GPU failed ({error}).", "Free its memory, or use a smaller batch.") from error
+
+    def _infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         engine, context, cuda, trt = self._engine, self._context, self._cuda, self._trt
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         ins = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
@@ -119,19 +127,11 @@ class EngineRunner:
             self.__dict__.pop(held, None)
         self._primary.pop()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def _record(manifest: Manifest) -> Engine:
     if manifest.engine is None:
         raise ArtefactError(
-            f"{manifest.file}: its manifest is of a {manifest.kind} file, an engine's was expected.",
+            f"{manifest.file}: its manifest is of the kind {manifest.kind}, engine was expected.",
             "Build the engine again with `ccdeploy build-engine`.",
         )
     return manifest.engine

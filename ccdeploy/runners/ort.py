@@ -5,21 +5,19 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
 import onnx
 import onnxruntime
-from typing_extensions import Self
 
-from ccdeploy.errors import ArtefactError
-from ccdeploy.onnx_files import LARGEST_PROTOBUF, first_line, load_graph
-from ccdeploy.runners import Array
+from ccdeploy.errors import ArtefactError, first_line
+from ccdeploy.onnx_files import LARGEST_PROTOBUF, load_graph
+from ccdeploy.runners import Array, Runner
 from ccdeploy.runners.rounding import rounds, widened
 
 PROVIDER = "CPUExecutionProvider"
 
 
-class OnnxRuntimeRunner:
+class OnnxRuntimeRunner(Runner):
     """An ONNX file as it stands."""
 
     def __init__(self, path: Path) -> None:
@@ -38,14 +36,6 @@ class OnnxRuntimeRunner:
     def close(self) -> None:
         """Frees the session."""
         del self._session
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class StagedRunner(OnnxRuntimeRunner):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 
 import numpy as np
 import torch
-from typing_extensions import Self
 
 from ccdeploy.ccnet.adopt import adopt
 from ccdeploy.ccnet.loading import Model, does_not_run
@@ -15,10 +13,10 @@ from ccdeploy.ccnet.no_cuda import CudaStaysOnCpu
 from ccdeploy.ccnet.stages import BACKBONE, FEATURES, LOGITS, recorded
 from ccdeploy.deployable import enlarged, tensor_of
 from ccdeploy.errors import CcdeployError
-from ccdeploy.runners import Array
+from ccdeploy.runners import Array, Runner
 
 
-class PyTorchRunner:
+class PyTorchRunner(Runner):
     """The network as it was trained: separate projections, batch norms, gamma; on the CPU, in float32 or float64.
 
     Takes the normalised input [B, channels, H, W] under any one name, and gives every stage of the network by name:
@@ -64,11 +62,3 @@ class PyTorchRunner:
 
     def close(self) -> None:
         """Nothing is held beyond the model."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -9,10 +9,11 @@ from published import Size
 from ccdeploy.ccnet.cards import Card, Network, find_card
 
 ZOO = {"official": "ccnet_r101-d8_official_cityscapes", "mmsegmentation": "ccnet_r50-d8_512x1024_40k_cityscapes"}
+SIZE = Size()
 BARE = "criss_cross_c512"
 
 
-def small_card(variant: str = "official", size: Size = Size(), recurrence: int = 2) -> Card:
+def small_card(variant: str = "official", size: Size = SIZE, recurrence: int = 2) -> Card:
     """A published CCNet's card, with a network of the given size."""
     card = find_card(ZOO[variant])
     network = Network(
