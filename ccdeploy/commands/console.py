@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 Say = Callable[[str], None]
 UNCUT = 10_000
@@ -29,8 +29,9 @@ def progress() -> Iterator[Say]:
     with console.status("starting") as status:
 
         def say(line: str) -> None:
-            console.print(f"[dim]{time.monotonic() - start:6.1f} s[/dim]  {escape(line)}", emoji=False)
-            status.update(escape(line))
+            # Text, not markup: paths and shapes hold square brackets.
+            console.print(Text.assemble((f"{time.monotonic() - start:6.1f} s  ", "dim"), line))
+            status.update(Text(line))
 
         yield say
 

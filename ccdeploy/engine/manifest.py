@@ -232,6 +232,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if hint is Any:
         return value
     if arguments:  # a union
+        if value is not None and len(some := [option for option in arguments if option is not type(None)]) == 1:
+            return _value(some[0], value, where)
         for option in arguments:
             try:
                 return _value(option, value, where)

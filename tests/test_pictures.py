@@ -1,0 +1,163 @@
+"""Picture files in: upright, RGB or grey, resized, and whatever is no picture told; label maps out, in colours."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ccdeploy.ccnet.cards import find_card
+from ccdeploy.errors import CcdeployError, InputError, UsageError
+from ccdeploy.pictures import painted, picture_files, read_picture, read_pictures, side_by_side
+
+CARD = find_card("ccnet_r18-d8_edge")
+ORIENTATION = 0x0112
+
+
+@pytest.fixture
+def quarters() -> np.ndarray:
+    """Four colours, one a corner, 40 x 60."""
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[:20, :30], picture[:20, 30:] = (200, 0, 0), (0, 200, 0)
+    picture[20:, :30], picture[20:, 30:] = (0, 0, 200), (200, 200, 200)
+    return picture
+
+
+def test_png_is_read_as_it_is(tmp_path: Path, quarters):
+    Image.fromarray(quarters).save(tmp_path / "p.png")
+    np.testing.assert_array_equal(read_picture(tmp_path / "p.png", 40, 60), quarters)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_stand_upright(tmp_path: Path, quarters, orientation: int):
+    """Cameras store a turned picture and say so in EXIF; the picture that comes out is the one that was seen."""
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Pillow's transposition that stores it so
+    image = Image.fromarray(quarters)
+    stored = image if orientation == 1 else image.transpose(undo[orientation])
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    stored.save(tmp_path / "p.jpg", exif=exif, quality=95)
+    got = read_picture(tmp_path / "p.jpg", 40, 60).astype(int)
+    assert np.abs(got - quarters)[8:12, 12:18].max() < 40
+    assert np.abs(got - quarters)[28:32, 42:48].max() < 40
+    assert np.abs(got - quarters)[8:12, 42:48].max() < 40
+
+
+def test_pictures_are_resized_to_height_and_width(tmp_path: Path, quarters):
+    Image.fromarray(quarters).save(tmp_path / "p.png")
+    batch = read_pictures([tmp_path / "p.png"] * 2, 20, 90)
+    assert (batch.shape, batch.dtype) == ((2, 20, 90, 3), np.uint8)
+    assert tuple(batch[0, 4, 20]) == (200, 0, 0)
+    assert tuple(batch[1, 4, 70]) == (0, 200, 0)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA"])
+def test_every_kind_of_picture_becomes_rgb(tmp_path: Path, quarters, mode: str):
+    suffix = "tif" if mode == "CMYK" else "png"
+    Image.fromarray(quarters).convert(mode).save(tmp_path / f"p.{suffix}")
+    assert read_picture(tmp_path / f"p.{suffix}", 10, 10).shape == (10, 10, 3)
+
+
+def test_grey_networks_get_grey_pictures(tmp_path: Path, quarters):
+    Image.fromarray(quarters).save(tmp_path / "p.png")
+    grey = read_picture(tmp_path / "p.png", 40, 60, channels=1)
+    assert grey.shape == (40, 60, 1)
+    assert grey[5, 5, 0] == round(200 * 0.299)
+    with pytest.raises(InputError, match="takes 4 channels, picture files have 1 or 3"):
+        read_picture(tmp_path / "p.png", 40, 60, channels=4)
+
+
+def test_pictures_of_more_than_8_bits_are_refused_rather_than_cut(tmp_path: Path):
+    Image.fromarray(np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)).save(tmp_path / "p.png")
+    with pytest.raises(InputError, match="I;16 pixels, 8 bits"):
+        read_picture(tmp_path / "p.png", 8, 8)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0\x00\x10JFIF"])
+def test_what_is_no_picture_is_told(tmp_path: Path, content: bytes):
+    (tmp_path / "p.jpg").write_bytes(content)
+    with pytest.raises(InputError, match=r"p\.jpg (is not a picture|cannot be read)"):
+        read_picture(tmp_path / "p.jpg", 8, 8)
+
+
+def test_missing_and_cut_pictures_are_told(tmp_path: Path, quarters):
+    with pytest.raises(InputError, match="cannot be read"):
+        read_picture(tmp_path / "absent.png", 8, 8)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for name in ("p.jpg", "p.png"):
+        Image.fromarray(noise).save(tmp_path / name)
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+        with pytest.raises(InputError, match="cannot be read"):
+            read_picture(tmp_path / name, 8, 8)
+
+
+def test_picture_of_absurd_size_is_refused(tmp_path: Path, monkeypatch, quarters):
+    Image.fromarray(quarters).save(tmp_path / "p.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_picture(tmp_path / "p.png", 8, 8)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, on what it makes of the damage
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_damaged_pictures_are_read_or_told(tmp_path_factory: pytest.TempPathFactory, data):
+    folder = tmp_path_factory.getbasetemp() / "damaged"
+    folder.mkdir(exist_ok=True)
+    suffix = data.draw(st.sampled_from(["jpg", "png", "bmp", "tif", "webp"]))
+    whole = folder / f"whole.{suffix}"
+    if not whole.exists():
+        exif = Image.Exif()
+        exif[ORIENTATION] = 6
+        noise = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(whole, exif=exif)
+    content = bytearray(whole.read_bytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    (folder / f"p.{suffix}").write_bytes(content)
+    with contextlib.suppress(CcdeployError):
+        assert read_picture(folder / f"p.{suffix}", 6, 5).shape == (6, 5, 3)
+
+
+def test_folders_are_searched_in_the_order_of_names(tmp_path: Path, quarters):
+    for name in ("b.png", "a.JPG", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    assert [file.name for file in picture_files([tmp_path, tmp_path / "notes.txt"])] == ["a.JPG", "b.png", "notes.txt"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no pictures"):
+        picture_files([tmp_path / "empty"])
+    with pytest.raises(InputError, match="does not exist"):
+        picture_files([tmp_path / "absent"])
+    assert picture_files([]) == ()
+
+
+def test_label_maps_are_painted_in_the_card_s_colours():
+    labels = np.array([[0, 1], [18, 2]], np.uint8)
+    picture = painted(labels, CARD)
+    assert (picture.dtype, picture.shape) == (np.uint8, (2, 2, 3))
+    assert [tuple(picture[0, 0]), tuple(picture[1, 0])] == [CARD.classes[0].color, CARD.classes[18].color]
+
+
+def test_label_maps_without_a_palette_are_grey():
+    card = dataclasses.replace(CARD, output=dataclasses.replace(CARD.output, classes=()))
+    picture = painted(np.array([[0, 1, 2]]), card)
+    assert picture[0].tolist() == [[0] * 3, [127] * 3, [255] * 3]
+
+
+def test_panels_lie_side_by_side(tmp_path: Path):
+    panels = [np.full((4, 6, 3), shade, np.uint8) for shade in (0, 100, 200)]
+    side_by_side(panels, tmp_path / "new" / "p.png")
+    with Image.open(tmp_path / "new" / "p.png") as image:
+        row = np.asarray(image)[0, :, 0].tolist()
+    assert row == [0] * 6 + [255] * 8 + [100] * 6 + [255] * 8 + [200] * 6
+    (tmp_path / "p.png").mkdir()
+    with pytest.raises(UsageError, match="is a folder"):
+        side_by_side(panels, tmp_path / "p.png")
