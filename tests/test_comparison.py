@@ -60,11 +60,12 @@ def test_nothing_passes_unless_it_is_finite_and_near(got: np.ndarray, expected: 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("side", [0, 1])
 def test_one_value_that_is_not_finite_fails_the_stage(value: float, side: int):
-    pair = [np.ones((2, 4)), np.ones((2, 4))]
+    pair = [np.ones((2, 4)), np.ones((2, 4)) + np.array([[0], [0.5]])]
     pair[side][0, 1] = value  # in the first picture: the second must not make it forgotten
     result = tally((pair[0], pair[1])).result("s", TOLERANCES["bf16"])
     assert not result.passed
     assert not math.isfinite(result.relative_l2)
+    assert not math.isfinite(result.max_abs)
 
 
 def test_reference_of_zeros_is_compared_absolutely():

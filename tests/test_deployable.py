@@ -159,9 +159,23 @@ def test_an_output_without_a_tensor_is_told(output: object) -> None:
 
 def test_stages_are_seen_in_the_order_of_computation(network: nn.Module) -> None:
     packed, _ = adopt(network)
-    assert observe(packed, PICTURE) == Shape(("backbone", "criss-cross 1", "criss-cross 2"), enlarge=False)
+    passes = ("backbone", "criss-cross 1", "criss-cross 2")
+    assert observe(packed, PICTURE) == Shape(passes, enlarge=False, several=False, classes=19)
     bare, _ = adopt(stirred(UserNet()).context)
-    assert observe(bare, torch.randn(1, 16, 5, 7)) == Shape((), enlarge=False)
+    assert observe(bare, torch.randn(1, 16, 5, 7)) == Shape((), enlarge=False, several=False, classes=16)
+
+
+class WithAuxiliary(UserNet):
+    """Returns what its training needs too."""
+
+    def forward(self, picture: torch.Tensor) -> dict[str, torch.Tensor]:  # type: ignore[override]
+        return {"aux": picture, "out": super().forward(picture)}
+
+
+def test_outputs_beside_the_first_are_seen() -> None:
+    network, _ = adopt(stirred(WithAuxiliary()))
+    passes = ("criss-cross 1", "criss-cross 2")
+    assert observe(network, PICTURE) == Shape(passes, enlarge=False, several=True, classes=5)
 
 
 class Small(UserNet):
@@ -174,7 +188,7 @@ class Small(UserNet):
 def test_small_logits_are_enlarged_as_the_card_says(card: Card) -> None:
     network, _ = adopt(stirred(Small()))
     seen = observe(network, PICTURE)
-    assert seen == Shape(("criss-cross 1",), enlarge=True)
+    assert seen == Shape(("criss-cross 1",), enlarge=True, several=False, classes=5)
     logits, first = run(Deployable(network, card, "tensor", torch.float32, seen).eval(), PICTURE)
     expected = enlarged(network.predict(first), 41, 57, align_corners=True)
     torch.testing.assert_close(logits, expected)
@@ -210,8 +224,6 @@ def test_image_io_normalises_as_the_card_says(network: nn.Module, card: Card, or
 
 
 def test_many_classes_need_wider_labels(network: nn.Module, card: Card) -> None:
-    one = card.classes[0]
-    classes = tuple(dataclasses.replace(one, name=f"class {number}") for number in range(257))
     for count, dtype in ((256, torch.uint8), (257, torch.int32)):
-        wide = dataclasses.replace(card, output=dataclasses.replace(card.output, classes=classes[:count]))
-        assert Deployable(network, wide, "image", torch.float32, Shape((), False)).label_type == dtype
+        shape = Shape((), enlarge=False, several=False, classes=count)
+        assert Deployable(network, card, "image", torch.float32, shape).label_type == dtype

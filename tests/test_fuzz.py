@@ -12,13 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ccdeploy.artefacts import manifest_of
+from ccdeploy.commands import cli
 from ccdeploy.engine.manifest import Manifest, manifest_path, parse_manifest
 from ccdeploy.engine.source import read_source
 from ccdeploy.errors import CcdeployError
 from ccdeploy.verify import Inputs, verify
 
 FEW = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    derandomize=True,
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 MANY = settings(FEW, max_examples=200)
 Damage = list[tuple[float, int]]
@@ -50,6 +54,8 @@ def test_damaged_onnx_files_are_read_or_refused(exports: Any, tmp_path: Path, da
     path.write_bytes(damaged(exports.file("bare").read_bytes(), damage, cut))
     survives(lambda: manifest_of(path))
     survives(lambda: read_source(path))
+    survives(lambda: cli.main(["inspect", str(path)], standalone_mode=False))
+    survives(lambda: cli.main(["inspect", "--json", str(path)], standalone_mode=False))
 
 
 @FEW

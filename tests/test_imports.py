@@ -1,52 +1,99 @@
-"""What is optional or heavy is imported when it is used: each module here works without it."""
+"""What is optional or heavy is imported when it is used: each module works without what it does not need."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Iterable
 
 import pytest
 
-HEAVY = (
-    "torch",
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-    "onnx_ir",
-    "tensorrt",
-    "tensorrt_rtx",
-    "tensorrt_rtx_bindings",
-    "pycuda",
-)
+OPTIONAL = ("tensorrt", "tensorrt_bindings", "tensorrt_rtx", "tensorrt_rtx_bindings", "pycuda")
+HEAVY = (*OPTIONAL, "torch", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "google.protobuf", "safetensors")
 LIGHT = (
     "ccdeploy",
-    "ccdeploy.errors",
-    "ccdeploy.files",
+    "ccdeploy.ccnet",
+    "ccdeploy.ccnet._card_types",
+    "ccdeploy.ccnet._fields",
     "ccdeploy.ccnet.cards",
     "ccdeploy.ccnet.preprocessing",
+    "ccdeploy.ccnet.provenance",
     "ccdeploy.commands",
+    "ccdeploy.commands.console",
     "ccdeploy.commands.doctor",
+    "ccdeploy.commands.export",
     "ccdeploy.commands.models",
     "ccdeploy.commands.options",
+    "ccdeploy.comparison",
     "ccdeploy.doctor",
+    "ccdeploy.engine",
     "ccdeploy.engine.flavour",
     "ccdeploy.engine.gpu",
+    "ccdeploy.engine.job",
+    "ccdeploy.engine.limits",
     "ccdeploy.engine.manifest",
+    "ccdeploy.engine.plugin",
+    "ccdeploy.engine.process",
+    "ccdeploy.engine.profiles",
+    "ccdeploy.errors",
+    "ccdeploy.files",
+    "ccdeploy.op",
+    "ccdeploy.op.cases",
     "ccdeploy.pictures",
     "ccdeploy.precision",
+    "ccdeploy.runners",
+    "ccdeploy.runners.engine",
 )
+"""Modules that need neither PyTorch nor ONNX: what lists models, looks at a machine and runs engines."""
 ANSWERS = ("models", "doctor", "--help", "--version")
-WITHOUT = f"import sys\nfor name in {HEAVY!r}: sys.modules[name] = None\n"
-"""Makes `import torch` and its like fail, as where they are not installed."""
+PROBE = """
+import importlib, json, pkgutil, sys
+for name in {absent!r}: sys.modules[name] = None  # makes `import torch` fail, as where it is not installed
+import ccdeploy
+names = ["ccdeploy", *(module.name for module in pkgutil.walk_packages(ccdeploy.__path__, "ccdeploy."))]
+failed = {{}}
+for name in names:
+    if not name.endswith("__main__"):
+        try: importlib.import_module(name)
+        except ImportError as error: failed[name] = str(error)
+print(json.dumps([names, failed]))
+"""
 
 
-@pytest.mark.parametrize("module", LIGHT)
-def test_light_modules_import_where_nothing_is_installed(module: str) -> None:
-    subprocess.run([sys.executable, "-c", f"{WITHOUT}import {module}"], check=True, capture_output=True)
+def probe(absent: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+    """All modules, and those that do not import where these packages are absent."""
+    command = [sys.executable, "-c", PROBE.format(absent=tuple(absent))]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    names, failed = json.loads(done.stdout)
+    return names, failed
+
+
+def test_every_module_imports_where_what_is_optional_is_absent() -> None:
+    names, failed = probe(OPTIONAL)
+    assert len(names) > 40
+    assert failed == {}
+
+
+def test_light_modules_import_where_nothing_heavy_is_installed() -> None:
+    names, failed = probe(HEAVY)
+    assert set(LIGHT) <= set(names)
+    assert {name: failed[name] for name in LIGHT if name in failed} == {}
+    assert "ccdeploy.ccnet.network" in failed, "the probe hides what it says it hides"
+
+
+@pytest.mark.parametrize("module", ["ccdeploy", "ccdeploy.commands", "ccdeploy.engine.gpu"])
+def test_importing_costs_nothing_heavy(module: str) -> None:
+    code = (
+        f"import sys, {module}; print(*{{'torch', 'onnx', 'onnxruntime', 'rich', 'numpy', 'PIL'}} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == ""
 
 
 def test_these_commands_answer_where_nothing_is_installed() -> None:
     for command in ANSWERS:
-        code = f"{WITHOUT}sys.argv = ['ccdeploy', {command!r}]\nfrom ccdeploy.commands import main\nmain()"
+        code = f"import sys\nfor name in {HEAVY!r}: sys.modules[name] = None\n"
+        code += f"sys.argv = ['ccdeploy', {command!r}]\nfrom ccdeploy.commands import main\nmain()"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.stderr}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,19 @@ def test_missing_and_cut_pictures_are_told(tmp_path: Path, quarters):
         (tmp_path / name).write_bytes(content[: len(content) // 2])
         with pytest.raises(InputError, match="cannot be read"):
             read_picture(tmp_path / name, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "error", [struct.error("unpack"), EOFError(), IndexError("x"), KeyError(1), ZeroDivisionError()]
+)
+def test_whatever_a_decoder_raises_is_told(tmp_path: Path, monkeypatch, quarters, error: Exception):
+    def fail(*arguments: object) -> None:
+        raise error
+
+    Image.fromarray(quarters).save(tmp_path / "p.png")
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", fail)
+    with pytest.raises(InputError, match=r"p\.png cannot be read"):
+        read_picture(tmp_path / "p.png", 8, 8)
 
 
 def test_picture_of_absurd_size_is_refused(tmp_path: Path, monkeypatch, quarters):

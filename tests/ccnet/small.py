@@ -10,6 +10,7 @@ from ccdeploy.ccnet.cards import Card, Network, find_card
 
 ZOO = {"official": "ccnet_r101-d8_official_cityscapes", "mmsegmentation": "ccnet_r50-d8_512x1024_40k_cityscapes"}
 SIZE = Size()
+DEFAULT = Size()
 BARE = "criss_cross_c512"
 
 

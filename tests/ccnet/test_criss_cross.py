@@ -84,6 +84,16 @@ def test_merging_projections_and_folding_gamma_is_exact_algebra(make: type[nn.Mo
     assert all(torch.equal(tensor, before[name]) for name, tensor in theirs.state_dict().items())
 
 
+def test_projecting_over_one_axis_is_the_same_function() -> None:
+    theirs = stirred(WellKnown(32)).double()
+    flat = packed(theirs)
+    for _ in range(2):  # a second time changes nothing
+        flat.project_flat()
+        assert isinstance(flat.qkv_conv, nn.Conv1d)
+        assert gap(theirs, flat, features(32, (9, 14))) <= DOUBLE_TOLERANCE
+    assert flat.qkv_conv.weight.dtype == torch.float64
+
+
 def test_packed_form_keeps_type_and_mode() -> None:
     theirs = stirred(WellKnown(16))
     assert packed(theirs).training is False

@@ -82,8 +82,9 @@ def test_attention_is_neither_flat_nor_one_hot(variant: str, depth: int, recurre
     network, picture = drawn(variant, depth, recurrence)
     module = network.head.cca
     inputs: list[torch.Tensor] = []
-    module.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    handle = module.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     run(network, picture)
+    handle.remove()
     assert len(inputs) == recurrence
     for x in inputs:
         attention = energies(module, x).softmax(-1)
@@ -137,4 +138,4 @@ class SharedNorm(nn.Module):
 def test_a_norm_used_twice_is_settled_once() -> None:
     network = SharedNorm()
     draw(network, SEED, 8)
-    assert 0.1 < rms(run(network, torch.randn(2, 8, 9, 9))) < 10
+    assert 0.3 < rms(run(network, torch.randn(2, 8, 9, 9, generator=torch.Generator().manual_seed(2)))) < 3

@@ -144,7 +144,7 @@ def test_a_foreign_file_is_inspected_for_what_it_is(ccdeploy: Run, tmp_path: Pat
 def test_ctrl_c_leaves_what_was_there(exports: Any, tmp_path: Path) -> None:
     target = tmp_path / "m.onnx"
     target.write_bytes(b"precious")
-    export = ["export", "ccnet_r18-d8_edge", "--random-weights", "1", "--dynamic", "all"]
+    export = ["export", str(exports.cards["ccnet"]), "--random-weights", "1", "--dynamic", "all"]
     command = [sys.executable, "-m", "ccdeploy", *export]
     process = subprocess.Popen(
         [*command, "-o", str(target)],

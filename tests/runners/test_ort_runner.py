@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -65,13 +66,24 @@ def test_names_that_are_not_text_are_told(exports, tmp_path: Path):
         OnnxRuntimeRunner(tmp_path / "m.onnx")
 
 
-def test_node_that_nobody_knows_is_told_without_a_word_on_the_output(exports, tmp_path: Path, capfd):
+def test_onnxruntime_prints_nothing_when_it_fails(exports, monkeypatch, capfd):
+    """Its fallback to other devices prints what it does: the output is for results, of --json above all."""
+
+    def fail(*arguments: object) -> None:
+        raise ValueError("no such luck")
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "_create_inference_session", fail)
+    with pytest.raises(ArtefactError, match="no such luck"):
+        OnnxRuntimeRunner(exports.file("own"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_node_that_nobody_knows_is_told(exports, tmp_path: Path):
     model = onnx.load(exports.file("own"))
     model.graph.node[0].op_type = "Confolution"
     onnx.save(model, tmp_path / "m.onnx")
     with pytest.raises(ArtefactError, match=r"m\.onnx does not load in onnxruntime \(.*Confolution"):
         OnnxRuntimeRunner(tmp_path / "m.onnx")
-    assert capfd.readouterr().out == "", "the output is for results, of --json above all"
 
 
 def test_inputs_of_another_shape_or_name_are_told(exports, batch):
