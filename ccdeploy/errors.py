@@ -9,7 +9,7 @@ from __future__ import annotations
 
 def first_line(error: Exception) -> str:
     """What an error of another library says, cut to a part of a line; its type where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:400]
 
 
 class CcdeployError(Exception):

@@ -34,7 +34,7 @@ def photograph(tmp_path: Path) -> Path:
 def test_the_index_names_what_is_there(exports: Any, tmp_path: Path, photograph: Path, io: str) -> None:
     folder = tmp_path / "deployed"
     options = [ExportOptions(precision=precision, io=io) for precision in ("fp32", "fp16")]
-    made = deploy(lambda: exports.model("ccnet"), folder, options, EngineOptions(NO_ENGINE), Inputs((photograph,)))
+    made = deploy(lambda: exports.model("own"), folder, options, EngineOptions(NO_ENGINE), Inputs((photograph,)))
     assert made.report.outcome == "passed"
     index = json.loads((folder / "deploy.json").read_text(encoding="utf-8"))
     assert [entry["precision"] for entry in index["artefacts"]] == ["fp32", "fp16"]
@@ -42,7 +42,7 @@ def test_the_index_names_what_is_there(exports: Any, tmp_path: Path, photograph:
         assert sha256_of(folder / entry["file"]) == entry["sha256"]
     report = json.loads((folder / index["verification"]).read_text(encoding="utf-8"))
     assert report["outcome"] == "passed"
-    height, width = exports.model("ccnet").card.input.size
+    height, width = exports.model("own").card.input.size
     picture = Image.open(folder / index["picture"])
     assert picture.size == (6 * width + 5 * 8, height)  # what went in, PyTorch's, and two panels a file
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
