@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ccdeploy.engine.manifest import Manifest, read_manifest
+from ccdeploy.engine.onnx_files import onnx_manifest
 from ccdeploy.errors import ArtefactError
 from ccdeploy.files import sha256_of
-from ccdeploy.onnx_files import onnx_manifest
 
 
 def manifest_of(path: Path) -> Manifest:

@@ -21,8 +21,8 @@ from ccdeploy.ccnet.preprocessing import noise_batch, takes_pictures
 from ccdeploy.ccnet.stages import FEATURES, LOGITS
 from ccdeploy.deployable import Deployable, fold_norms, observe
 from ccdeploy.engine.manifest import Manifest, Tensor
+from ccdeploy.engine.onnx_files import write_onnx
 from ccdeploy.errors import CcdeployError, ModelError, UsageError, first_line
-from ccdeploy.onnx_files import write_onnx
 from ccdeploy.op import onnx_op
 from ccdeploy.precision import PRECISIONS, check_activations, check_weights, torch_type
 from ccdeploy.tracing import trace
@@ -33,7 +33,7 @@ AXES = ("batch", "channels", "height", "width")
 IO = ("tensor", "image")
 LARGEST_BATCH = 1024
 LARGEST_SAMPLE = 64
-"""Height and width at most of the noise on which changes of the network are proved and value ranges looked at."""
+"""Height and width at most of the noise on which changes of a CCNet are proved and its value ranges looked at."""
 
 Say = Callable[[str], None]
 
@@ -109,8 +109,9 @@ def export(model: Model, target: Path, options: ExportOptions, say: Say = lambda
 
 def prepare(model: Model, options: ExportOptions, shape: tuple[int, ...]) -> tuple[Deployable, Adoption, list[str]]:
     """The network as it is deployed, what was replaced in it, and what a user should know about it."""
-    sample_sides = [min(side, LARGEST_SAMPLE) for side in shape[2:]]
-    sample = torch.from_numpy(noise_batch(model.card, 1, sample_sides[0], sample_sides[1], seed=0))
+    own = model.card.network.architecture in OWN_ARCHITECTURES  # others may run at the given size alone
+    height, width = (min(side, LARGEST_SAMPLE) if own else side for side in shape[2:])
+    sample = torch.from_numpy(noise_batch(model.card, 1, height, width, seed=0))
     network, adoption = adopt(model.network)
     notes = [f"left as it is: {name}: {reason}" for name, reason in adoption.refused.items()]
     if not adoption.replaced:

@@ -21,9 +21,9 @@ from ccdeploy.ccnet.loading import load_model
 from ccdeploy.ccnet.preprocessing import noise_batch, noise_pictures, normalise
 from ccdeploy.comparison import TOLERANCES
 from ccdeploy.engine.manifest import METADATA_KEY, Tensor, parse_manifest, read_manifest
+from ccdeploy.engine.onnx_files import write_onnx
 from ccdeploy.export import ExportOptions, export
 from ccdeploy.files import sha256_of
-from ccdeploy.onnx_files import write_onnx
 from ccdeploy.runners.ort import StagedRunner
 from ccdeploy.runners.pytorch import PyTorchRunner
 

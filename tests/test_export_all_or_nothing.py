@@ -11,12 +11,12 @@ import onnx_ir as ir
 import pytest
 
 from ccdeploy import export as export_module
-from ccdeploy import onnx_files
 from ccdeploy.ccnet.loading import Model
+from ccdeploy.engine import onnx_files
 from ccdeploy.engine.manifest import Manifest, read_manifest
+from ccdeploy.engine.onnx_files import write_onnx
 from ccdeploy.errors import UsageError
 from ccdeploy.export import ExportOptions, check_options, export
-from ccdeploy.onnx_files import write_onnx
 
 
 @pytest.fixture
@@ -35,7 +35,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    "broken", ["onnx.checker.check_model", "onnx_ir.save", "ccdeploy.onnx_files.sha256_of", "pathlib.Path.replace"]
+    "broken",
+    ["onnx.checker.check_model", "onnx_ir.save", "ccdeploy.engine.onnx_files.sha256_of", "pathlib.Path.replace"],
 )
 @pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_failure_midway_leaves_what_was_there(tmp_path: Path, write, monkeypatch, broken: str, error: BaseException):

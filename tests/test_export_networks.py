@@ -86,6 +86,16 @@ def test_state_dict_of_a_user_s_network_is_taken(tmp_path: Path):
     assert verify([tmp_path / "m.onnx"], Inputs()).outcome == "passed"
 
 
+def test_network_that_runs_at_one_size_alone_is_exported_at_it(tmp_path: Path):
+    """Nothing is tried on it at another size."""
+    save_file(stirred(user_networks.OneSize()).state_dict(), tmp_path / "w.safetensors")
+    model = load_model("user_networks:OneSize", weights=tmp_path / "w.safetensors")
+    for precision in ("fp32", "fp16"):
+        options = ExportOptions(size=user_networks.OneSize.SIZE, precision=precision)
+        export(model, tmp_path / "m.onnx", options)
+        assert verify([tmp_path / "m.onnx"], Inputs()).outcome == "passed"
+
+
 def test_card_with_mean_and_std_gives_a_user_s_network_pictures(tmp_path: Path):
     model = load_model(str(samples.own_card(tmp_path)), seed=1)
     manifest = export(model, tmp_path / "m.onnx", ExportOptions(io="image"))

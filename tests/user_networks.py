@@ -38,6 +38,19 @@ class Grey(Small):
         super().__init__(inputs=1)
 
 
+class OneSize(Small):
+    """Knows each pixel's place, and so runs at one size alone."""
+
+    SIZE = (72, 80)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Parameter(torch.zeros(1, INPUTS, *self.SIZE))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x + self.places)
+
+
 class ManyClasses(Small):
     """More classes than a byte counts."""
 

@@ -25,7 +25,7 @@ def command(artefact: Path, as_json: bool) -> None:
     """Show what is in an ONNX file or an engine: network, weights, inputs and outputs, nodes by type, where it runs."""
     document: dict[str, Any] = {"file": str(artefact)}
     if artefact.suffix == ".onnx":
-        from ccdeploy.onnx_files import load_graph, onnx_manifest
+        from ccdeploy.engine.onnx_files import load_graph, onnx_manifest
 
         model = load_graph(artefact)
         manifest = onnx_manifest(artefact, model)

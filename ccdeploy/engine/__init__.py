@@ -1,1 +1,1 @@
-"""From an ONNX file to a TensorRT engine: flavours, checks, the build in a child process, the manifest."""
+"""Engines and the files around them: manifests, ONNX files as they lie on disk, and TensorRT in two flavours."""

@@ -15,9 +15,9 @@ from ccdeploy import __version__
 from ccdeploy.ccnet.provenance import Weights
 from ccdeploy.engine.job import Operator
 from ccdeploy.engine.manifest import Manifest, Tensor
+from ccdeploy.engine.onnx_files import load_graph, onnx_manifest
 from ccdeploy.errors import ArtefactError, first_line
 from ccdeploy.files import sha256_of
-from ccdeploy.onnx_files import load_graph, onnx_manifest
 from ccdeploy.op.onnx_op import DOMAIN, NAME
 
 FOREIGN_NOTE = "the ONNX file holds no ccdeploy manifest: only what its graph shows is known about it"

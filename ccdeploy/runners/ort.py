@@ -9,8 +9,8 @@ from pathlib import Path
 import onnx
 import onnxruntime
 
+from ccdeploy.engine.onnx_files import LARGEST_PROTOBUF, load_graph
 from ccdeploy.errors import ArtefactError, first_line
-from ccdeploy.onnx_files import LARGEST_PROTOBUF, load_graph
 from ccdeploy.runners import Array, Runner
 from ccdeploy.runners.rounding import rounds, widened
 
