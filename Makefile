@@ -11,8 +11,9 @@ setup:
 demo: setup
 	@$(BIN)/python tools/demo.py demo
 
+# One thread a process: two processes with two each would wait for one another.
 test: setup
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	@$(BIN)/ruff check .

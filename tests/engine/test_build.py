@@ -182,7 +182,8 @@ def test_engine_does_not_overwrite_its_model(write_model):
         ("g (float[2] x) => (float[2] y) { y = acme.Foo(x) }", "acme::Foo (node 'y')"),
         ("g (float[1,2,2] x) => (float[1] y) { y = Det(x) }", "Det (node 'y')"),
         (
-            "g (float[2] q, float[2] x) => (float[2] y) { y = ccdeploy.CrissCrossAttention <query_channels = 1> (q, x) }",
+            "g (float[2] q, float[2] x) => (float[2] y) "
+            "{ y = ccdeploy.CrissCrossAttention <query_channels = 1> (q, x) }",
             "CrissCrossAttention",
         ),
     ],
