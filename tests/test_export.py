@@ -107,19 +107,20 @@ def test_dynamic_image_file_takes_other_sizes_and_batches(exports):
         assert (infer(path, pictures) == expected).mean() >= 0.999
 
 
-@pytest.mark.parametrize(("recurrence", "nodes"), [(0, 0), (1, 1), (3, 3)])
-def test_each_pass_is_one_node_and_the_definition_is_carried_once(tmp_path: Path, recurrence: int, nodes: int):
-    model = load_model(str(samples.ccnet_card(tmp_path)), seed=1, recurrence=recurrence)
+@pytest.mark.parametrize(("name", "passes"), [("ccnet", 0), ("bare", 1), ("bare", 3)])
+def test_each_pass_is_one_node_and_the_definition_is_carried_once(exports, tmp_path: Path, name: str, passes: int):
+    model = load_model(str(exports.cards[name]), seed=1, recurrence=passes)
     manifest = export(model, tmp_path / "m.onnx", ExportOptions())
     graph = onnx.load(tmp_path / "m.onnx")
-    assert (
-        sum(node.domain == "ccdeploy" and node.op_type == "CrissCrossAttention" for node in graph.graph.node) == nodes
-    )
+    nodes = [(node.domain, node.op_type) for node in graph.graph.node]
+    assert nodes.count(("ccdeploy", "CrissCrossAttention")) == passes
     assert [(function.domain, function.name) for function in graph.functions] == [("ccdeploy", "CrissCrossAttention")]
-    assert (manifest.criss_cross_nodes, manifest.recurrence) == (nodes, recurrence)
-    assert list(manifest.stages) == ["backbone", *(f"criss-cross {i + 1}" for i in range(nodes)), "logits"]
-    values = noise_batch(model.card, 1, *samples.SIZE, seed=0)
-    expected = PyTorchRunner(model).infer({"input": values})["logits"]
+    assert (manifest.criss_cross_nodes, manifest.recurrence) == (passes, passes)
+    # The last pass of a bare module is its output.
+    bare = [*(f"criss-cross {number}" for number in range(1, passes)), "features"]
+    assert list(manifest.stages) == (bare if name == "bare" else ["backbone", "logits"])
+    values = noise_batch(model.card, 1, *model.card.input.size, seed=0)
+    *_, expected = PyTorchRunner(model).infer({"input": values}).values()
     assert relative(infer(tmp_path / "m.onnx", values), np.asarray(expected)) <= 1e-5
 
 
