@@ -15,6 +15,7 @@ from ccdeploy.ccnet.cards import card_from_dict
 from ccdeploy.ccnet.preprocessing import Batch, Pictures, noise_batch, noise_pictures, normalise, takes_pictures
 from ccdeploy.ccnet.stages import LOGITS
 from ccdeploy.comparison import TOLERANCES, Comparison, Tally, Tolerance
+from ccdeploy.engine.onnx_files import load_graph
 from ccdeploy.errors import ArtefactError, CheckpointError, UsageError
 from ccdeploy.files import sha256_of
 from ccdeploy.pictures import Labels, read_pictures
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ccdeploy.ccnet.loading import Model
 
 LABELS = "labels"
+OPERATOR = "operator"
+"""The definition of criss-cross attention that a file carries, run alone in float32."""
 PASSED, DIFFERENT, NOT_RUN = "passed", "different", "not run"
 Say = Callable[[str], None]
 Watch = Callable[[Pictures, Labels, Labels], None]
@@ -165,8 +168,13 @@ class Subject:
 
             self.runners = [stack.enter_context(EngineRunner(self.path, self.manifest))]
             return
+        from ccdeploy.runners.operator import operator_results
         from ccdeploy.runners.ort import OnnxRuntimeRunner, StagedRunner
 
+        if self.manifest.criss_cross_nodes:
+            tally = self.tallies.setdefault(OPERATOR, Tally())
+            for got, expected in operator_results(load_graph(self.path), seed=0):
+                tally.add(got, expected)
         self.runners = [stack.enter_context(StagedRunner(self.path, list(self.manifest.stages.values())))]
         if self.manifest.precision == "bf16":
             self.notes.append("not run as it stands: onnxruntime has no bfloat16 convolution for the CPU")
@@ -201,7 +209,10 @@ class Subject:
 
     def verdict(self) -> Verdict:
         """The sum of all batches."""
-        comparisons = tuple(tally.result(stage, self.tolerance) for stage, tally in self.tallies.items())
+        comparisons = tuple(
+            tally.result(stage, TOLERANCES["fp32"] if stage == OPERATOR else self.tolerance)
+            for stage, tally in self.tallies.items()
+        )
         departs = next((comparison.stage for comparison in comparisons if not comparison.passed), "")
         return Verdict(
             str(self.path),

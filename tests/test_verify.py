@@ -17,7 +17,7 @@ from ccdeploy.errors import ArtefactError, UsageError
 from ccdeploy.runners.pytorch import PyTorchRunner
 from ccdeploy.verify import DIFFERENT, PASSED, Inputs, Report, verify
 
-STAGES = ["backbone", "criss-cross 1", "criss-cross 2", "logits"]
+STAGES = ["operator", "backbone", "criss-cross 1", "criss-cross 2", "logits"]
 AS_IT_STANDS = ["logits, file as it stands", "labels, file as it stands"]
 
 
@@ -77,7 +77,7 @@ def manifest_changed(**changes: object) -> Callable[[onnx.ModelProto], None]:
         ("ccnet", {"io": "image"}, [*STAGES, "labels", AS_IT_STANDS[1]]),
         ("official", {"io": "image"}, [*STAGES, "labels", AS_IT_STANDS[1]]),
         ("own", {"dynamic": "all", "precision": "fp16"}, [*STAGES, "labels", *AS_IT_STANDS]),
-        ("bare", {}, ["criss-cross 1", "features", "features, file as it stands"]),
+        ("bare", {}, ["operator", "criss-cross 1", "features", "features, file as it stands"]),
     ],
 )
 def test_good_files_pass_at_every_stage(exports, name: str, options, stages: list[str]):
@@ -98,14 +98,12 @@ def test_good_files_pass_at_every_stage(exports, name: str, options, stages: lis
         (scaled("backbone.0.bias", -1.0), "backbone"),
         (scaled("attention.qkv_conv.weight", 1.3), "criss-cross 1"),
         (queries_and_keys_swapped, "criss-cross 1"),
-        (mask_dropped, "criss-cross 1"),
+        (mask_dropped, "operator"),
         (scaled("classifier.weight", 1.2), "logits"),
     ],
 )
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_planted_fault_is_found_at_its_stage(exports, tmp_path: Path, fault, stage: str, precision: str):
-    if fault is mask_dropped and precision == "bf16":
-        pytest.skip("one of 42 neighbours counted twice is less than bf16's own roundings")
     path = tampered(exports.copy(tmp_path, "own", precision=precision), fault)
     report = verify([path], Inputs(), model=exports.model("own"))
     (verdict,) = report.verdicts
@@ -156,7 +154,7 @@ def test_float64_reference_is_run_and_named(exports):
     assert single.reference.endswith("CPU, float32")
     assert double.reference.endswith("CPU, float64")
     assert double.outcome == PASSED
-    assert double.verdicts[0].comparisons[0].relative_l2 != single.verdicts[0].comparisons[0].relative_l2
+    assert double.verdicts[0].comparisons[1].relative_l2 != single.verdicts[0].comparisons[1].relative_l2
     assert {tensor.dtype for tensor in model.network.parameters()} == {next(model.network.parameters()).dtype}
     assert "float32" in str(next(model.network.parameters()).dtype), "the model is given back as it was"
 

@@ -24,7 +24,7 @@ from ccdeploy.errors import CheckpointError, ModelError, UsageError
 from ccdeploy.files import sha256_of
 
 OWN_ARCHITECTURES = ("ccnet", "criss-cross")
-PROBE_SIZE = 65
+PROBE_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _import_network(card: Card, seed: int) -> tuple[nn.Module, Card]:
     try:
         with CudaStaysOnCpu():
             module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(
             f"{module_name} cannot be imported ({type(error).__name__}: {error}).", "Run from the folder that holds it."
         ) from error
@@ -147,7 +147,7 @@ def _import_network(card: Card, seed: int) -> tuple[nn.Module, Card]:
     try:
         with CudaStaysOnCpu():
             network = factory()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(
             f"{spec}() failed ({type(error).__name__}: {error}).",
             "Name a class or function that needs no arguments; write a small function that gives them.",
