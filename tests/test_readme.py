@@ -71,3 +71,14 @@ def test_every_command_line_option_that_the_pages_name_exists() -> None:
     pages = [README, *(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))]
     named = {option for page in pages for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page)}
     assert named - known == set()
+
+
+def test_the_stated_tolerances_are_the_ones_in_force() -> None:
+    from ccdeploy.commands.verify import command
+    from ccdeploy.comparison import TOLERANCES
+
+    pages = (command.help or "", (ROOT / "docs" / "verify.md").read_text(encoding="utf-8"))
+    for page in pages:
+        rows = re.findall(r"(fp32|fp16|bf16)[ |]+(\d+e-\d+)[ |]+([\d.]+) ?%", page)
+        stated = {name: (float(relative), float(percent) / 100) for name, relative, percent in rows}
+        assert stated == {name: (limit.relative_l2, pytest.approx(limit.labels)) for name, limit in TOLERANCES.items()}
