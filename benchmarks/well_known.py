@@ -22,18 +22,26 @@ class WellKnownCrissCross(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        batch, _, height, width = x.shape
         query, key, value = self.query_conv(x), self.key_conv(x), self.value_conv(x)
-        column_energy = torch.bmm(_columns(query).permute(0, 2, 1), _columns(key)) + _mask(batch, height, width)
-        row_energy = torch.bmm(_rows(query).permute(0, 2, 1), _rows(key))
-        column_energy = column_energy.view(batch, width, height, height).permute(0, 2, 1, 3)
-        row_energy = row_energy.view(batch, height, width, width)
-        attention = torch.softmax(torch.cat([column_energy, row_energy], 3), 3)
-        column = attention[:, :, :, :height].permute(0, 2, 1, 3).contiguous().view(batch * width, height, height)
-        row = attention[:, :, :, height:].contiguous().view(batch * height, width, width)
-        from_column = torch.bmm(_columns(value), column.permute(0, 2, 1)).view(batch, width, -1, height)
-        from_row = torch.bmm(_rows(value), row.permute(0, 2, 1)).view(batch, height, -1, width)
-        return self.gamma * (from_column.permute(0, 2, 3, 1) + from_row.permute(0, 2, 1, 3)) + x
+        return self.gamma * attention(query, key, value, _mask(x.shape[0], x.shape[2], x.shape[3])) + x
+
+
+def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The module without its convolutions and its residual: [B, Cq, H, W] twice and [B, C, H, W] -> [B, C, H, W].
+
+    `mask` [B * W, H, H] is -inf on the diagonals and 0 elsewhere.
+    """
+    batch, _, height, width = value.shape
+    column_energy = torch.bmm(_columns(query).permute(0, 2, 1), _columns(key)) + mask
+    row_energy = torch.bmm(_rows(query).permute(0, 2, 1), _rows(key))
+    column_energy = column_energy.view(batch, width, height, height).permute(0, 2, 1, 3)
+    row_energy = row_energy.view(batch, height, width, width)
+    weights = torch.softmax(torch.cat([column_energy, row_energy], 3), 3)
+    column = weights[:, :, :, :height].permute(0, 2, 1, 3).contiguous().view(batch * width, height, height)
+    row = weights[:, :, :, height:].contiguous().view(batch * height, width, width)
+    from_column = torch.bmm(_columns(value), column.permute(0, 2, 1)).view(batch, width, -1, height)
+    from_row = torch.bmm(_rows(value), row.permute(0, 2, 1)).view(batch, height, -1, width)
+    return from_column.permute(0, 2, 3, 1) + from_row.permute(0, 2, 1, 3)
 
 
 def _columns(x: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from ccdeploy.engine.build import build_engine
 from ccdeploy.engine.flavour import load_flavour
 from ccdeploy.engine.gpu import probe_gpus
 from ccdeploy.engine.manifest import Manifest
-from ccdeploy.engine.plugin import resolve_plugin
+from ccdeploy.engine.plugin import given_library
 from ccdeploy.errors import UsageError
 from ccdeploy.export import ExportOptions, Say, check_options, export
 from ccdeploy.files import written_whole
@@ -100,7 +100,7 @@ def deploy(
         )
         for option in options:
             limits.check_precision(option.precision, targets)
-        resolve_plugin(engines.plugin)
+        given_library(engines.plugin)
     model = load()
     for note in model.notes:
         say(note)
@@ -118,6 +118,7 @@ def deploy(
                 flavour=engines.flavour,
                 compute_capabilities=engines.compute_capabilities,
                 plugin=engines.plugin,
+                say=say,
             )
             artefacts.append((engine_file, manifest))
     painter = _Painter(model)

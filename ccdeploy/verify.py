@@ -159,7 +159,7 @@ class Subject:
             return ""
         from ccdeploy.runners.engine import why_not_runnable
 
-        return why_not_runnable(self.manifest)
+        return why_not_runnable(self.manifest, self.path)
 
     def open(self, stack: ExitStack) -> None:
         """Opens what runs the artefact: for ONNX the file as it stands, and a copy that shows its stages."""

@@ -5,9 +5,10 @@ Exporting takes seconds: small exported files are made once and shared. A test t
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import samples
 
 if TYPE_CHECKING:
     from ccdeploy.ccnet.loading import Model
+    from ccdeploy.native.library import Library
 
 SEED = 3
 
@@ -54,6 +56,27 @@ class Exports:
     def copy(self, folder: Path, name: str = "ccnet", **options: Any) -> Path:
         """A copy of an exported file in a folder, without the manifest beside it."""
         return Path(shutil.copy(self.file(name, **options), folder / "copy.onnx"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plugin_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where libraries are kept that tests compile: not the user's own cache, and one for all worker processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "ccdeploy-cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CCDEPLOY_CACHE", str(folder))
+        for variable in ("CCDEPLOY_PLUGIN", "CCDEPLOY_KERNEL"):
+            patch.delenv(variable, raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def plugin_library(plugin_cache: Path) -> Library:
+    """The real library, compiled by nvcc as a user's: machine code for 8.6 and 8.9, and PTX for what is newer."""
+    from ccdeploy.native.build import build_library
+    from ccdeploy.native.toolchain import find_toolchain
+
+    return build_library(find_toolchain(), [86, 89]).cached.library
 
 
 @pytest.fixture(scope="session")

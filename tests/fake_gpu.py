@@ -36,6 +36,8 @@ class FakeGpu:
     misbehaviour: str = ""
     current: bool = False
     pending: list[Any] = field(default_factory=list)
+    plugins: list[str] = field(default_factory=list)
+    """Names of the plugins that TensorRT has after a library was loaded."""
 
     def note(self, call: str) -> None:
         self.calls.append(call)
@@ -209,7 +211,16 @@ def _tensorrt(gpu: FakeGpu) -> types.ModuleType:
                 return None
             return Engine(onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]))
 
+    class Registry:
+        all_creators: tuple[Any, ...] = ()
+
+        def load_library(self, path: str) -> None:
+            gpu.note(f"load {path}")
+            self.all_creators = tuple(types.SimpleNamespace(name=name) for name in gpu.plugins)
+
+    registry = Registry()
     trt.__dict__.update(
+        get_plugin_registry=lambda: registry,
         Logger=Logger,
         Runtime=Runtime,
         TensorIOMode=types.SimpleNamespace(INPUT="in", OUTPUT="out"),

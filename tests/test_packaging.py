@@ -31,6 +31,8 @@ def test_the_wheel_is_pure_python_and_holds_all_data(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for card in (ROOT / "models").rglob("*.toml"):
         assert f"ccdeploy/_data/{card.relative_to(ROOT).as_posix()}" in names
+    for source in ("CMakeLists.txt", "exports.map", "include/ccdeploy/criss_cross.h", "criss_cross/launch.cu"):
+        assert f"ccdeploy/_data/plugins/{source}" in names, "an installed ccdeploy compiles the plugin too"
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ccdeploy").rglob("*.py")}
     assert sources <= names
     assert "ccdeploy/py.typed" in names
@@ -62,4 +64,4 @@ def test_the_wheel_exports_from_an_empty_environment(wheel: Path, tmp_path: Path
 
 def test_every_optional_need_has_an_extra() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert {"onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "pycuda", "dev"} <= set(extras)
+    assert {"onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "pycuda", "nvcc", "dev"} <= set(extras)

@@ -11,8 +11,9 @@ from ccdeploy.commands.console import Say, print_facts, print_json, progress, si
 from ccdeploy.commands.options import FILE, engine_options, json_option
 from ccdeploy.engine.build import build_engine
 from ccdeploy.engine.job import Progress
-from ccdeploy.engine.manifest import Engine, Manifest, manifest_path
+from ccdeploy.engine.manifest import Engine, Manifest, Plugin, manifest_path
 from ccdeploy.engine.profiles import parse_profiles
+from ccdeploy.native.architectures import in_words
 
 MEBIBYTE = 1 << 20
 
@@ -68,11 +69,19 @@ def command(
             embed_plugin=embed_plugin,
             optimization_level=optimization_level,
             progress=phases(say),
+            say=say,
         )
     if as_json:
         print_json(manifest.to_dict())
     else:
         print_facts(facts(manifest, output))
+
+
+def plugin_text(plugin: Plugin) -> str:
+    """A plugin library in one line: its file, digest, what it runs on, and whether the engine carries it."""
+    code = f", for {in_words(';'.join(plugin.architectures))}" if plugin.architectures else ""
+    embedded = ", embedded" if plugin.embedded else ""
+    return f"{plugin.file} (sha256 {plugin.sha256[:16]}...), version {plugin.version}{code}{embedded}"
 
 
 def phases(say: Say) -> Callable[[Progress], None]:
@@ -98,6 +107,8 @@ def facts(manifest: Manifest, path: Path) -> list[tuple[str, str]]:
         ("precision", manifest.precision),
         ("layers", f"{engine.layers}; {engine.plugin_layers} plugins, {manifest.criss_cross_nodes} criss-cross passes"),
     ]
+    if engine.plugin:
+        rows.append(("plugin", plugin_text(engine.plugin)))
     for profile in engine.profiles:
         shapes = ", ".join(
             f"{name} {'x'.join(map(str, shape))}"

@@ -89,6 +89,10 @@ def _manifest_rows(manifest: Manifest) -> list[tuple[str, str]]:
             ("engine", f"{engine.flavour} {engine.version}, {engine.layers} layers, {engine.plugin_layers} plugins"),
             ("runs on", f"compute capability {', '.join(engine.compute_capabilities)}"),
         ]
+        if engine.plugin:
+            from ccdeploy.commands.build_engine import plugin_text
+
+            rows.append(("plugin", plugin_text(engine.plugin)))
         rows += [("profile", f"{p.input}: {p.min} to {p.max}, tuned for {p.opt}") for p in engine.profiles]
     rows += [("note", note) for note in manifest.notes]
     return rows

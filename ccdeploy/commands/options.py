@@ -76,7 +76,7 @@ def engine_options(function: F) -> F:
             default="auto",
             show_default=True,
             metavar="auto|FILE|none",
-            help="Library that computes criss-cross attention; this release ships none, auto says so.",
+            help="Library that computes criss-cross attention; auto takes or compiles it where it can, and says so.",
         ),
         click.option(
             "--flavour",

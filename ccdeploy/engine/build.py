@@ -14,9 +14,9 @@ from ccdeploy.engine.flavour import AUTO as AUTO_FLAVOUR
 from ccdeploy.engine.flavour import load_flavour
 from ccdeploy.engine.gpu import probe_gpus
 from ccdeploy.engine.job import Job, Progress
-from ccdeploy.engine.manifest import Engine, Manifest, Plugin, Profile, write_manifest
+from ccdeploy.engine.manifest import Engine, Manifest, Profile, write_manifest
 from ccdeploy.engine.plugin import AUTO as AUTO_PLUGIN
-from ccdeploy.engine.plugin import NO_PLUGIN_NOTE, NONE, PluginLibrary, resolve_plugin
+from ccdeploy.engine.plugin import given_library, plugin_record, resolve_plugin
 from ccdeploy.engine.process import run_job
 from ccdeploy.engine.profiles import check_profiles
 from ccdeploy.engine.source import read_source
@@ -33,10 +33,11 @@ def build_engine(
     compute_capabilities: Sequence[str] = (),
     timing_cache: Path | None = None,
     workspace_bytes: int | None = None,
-    plugin: str = NONE,
+    plugin: str = AUTO_PLUGIN,
     embed_plugin: bool = False,
     optimization_level: int | None = None,
     progress: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Manifest:
     """Builds an engine from an ONNX file and writes it with its manifest beside it; returns the manifest.
 
@@ -50,41 +51,39 @@ def build_engine(
         compute_capabilities: the GPUs to build for, such as "8.6"; see limits.choose_compute_capabilities.
         timing_cache: full TensorRT only: read if it exists, written afterwards.
         workspace_bytes: the most scratch memory that a layer may take on the GPU; None: no limit.
-        plugin: "none", "auto" (what ccdeploy ships) or a plugin library's file.
+        plugin: a plugin library's file, "none", or "auto"; see plugin.resolve_plugin.
         embed_plugin: whether the engine carries the plugin library inside it.
         optimization_level: 0 (fast build) to 5 (fast engine); None: TensorRT's default.
         progress: called with every step of the build.
+        say: told each step of what comes before, one line at a time: "auto" may compile the plugin.
 
     Raises:
         UsageError: options or shapes that do not fit the model, the flavour or each other.
         ArtefactError: the ONNX file is damaged, invalid or incomplete.
         MissingError: TensorRT, or the GPU that full TensorRT needs, is not there.
-        BuildError: TensorRT refused the model or crashed.
+        BuildError: TensorRT refused the model or crashed, or the plugin does not compile.
     """
     limits.check_workspace(workspace_bytes)
     limits.check_optimization_level(optimization_level)
-    library = resolve_plugin(plugin)
-    if embed_plugin and library is None:
-        raise UsageError("--embed-plugin was given, but there is no plugin to embed.", "Add --plugin FILE.")
+    given_library(plugin)  # a wrong name is told before the model is read
     if engine_path.resolve() == onnx_path.resolve():
         raise UsageError(f"The engine would overwrite its own model {onnx_path}.", "Choose another name with -o.")
     model = read_source(onnx_path)
-    if library is not None and model.criss_cross_nodes == 0:
-        raise UsageError(
-            f"--plugin {plugin} was given, but {onnx_path} has no criss-cross node that could use it.",
-            "Use --plugin none, or export the model with ccdeploy.",
-        )
     used_profiles = check_profiles(model.inputs, profiles)
     tensorrt = load_flavour(flavour)
     limits.check_timing_cache(tensorrt, timing_cache)
     targets, target_notes = limits.choose_compute_capabilities(tensorrt, compute_capabilities, probe_gpus())
     limits.check_precision(model.manifest.precision, targets)
+    choice = resolve_plugin(plugin, model.criss_cross, model.manifest.precision, targets, say)
+    library = choice.library
+    if embed_plugin and library is None:
+        why = " ".join(choice.notes) or "the model has no criss-cross node, or --plugin none was given"
+        raise UsageError(f"--embed-plugin was given, but there is no plugin to embed: {why}.", "Leave it out.")
 
     notes = [*model.notes, *target_notes]
     if flavour == AUTO_FLAVOUR:
         notes.append(f"{tensorrt.title} was chosen: {tensorrt.reason}")
-    if plugin == AUTO_PLUGIN and model.criss_cross_nodes:
-        notes.append(NO_PLUGIN_NOTE)
+    notes += choice.notes
 
     with written_whole(engine_path) as output, tempfile.TemporaryDirectory(prefix="ccdeploy-") as scratch:
         job = Job(
@@ -93,7 +92,7 @@ def build_engine(
             output=str(output.resolve()),
             scratch=scratch,
             operators=model.operators,
-            criss_cross_nodes=model.criss_cross_nodes,
+            criss_cross_nodes=len(model.criss_cross),
             profiles=used_profiles,
             compute_capabilities=targets,
             plugin=str(library.path) if library else None,
@@ -111,7 +110,7 @@ def build_engine(
         version=tensorrt.version,
         compute_capabilities=targets,
         profiles=used_profiles,
-        plugin=_plugin_record(library, result.plugin_version, embed_plugin),
+        plugin=plugin_record(library, result.plugin_version, embed_plugin) if library else None,
         plugin_layers=result.plugin_layers,
         layers=result.layers,
         workspace_bytes=workspace_bytes,
@@ -128,9 +127,3 @@ def build_engine(
     )
     write_manifest(manifest, engine_path)
     return manifest
-
-
-def _plugin_record(library: PluginLibrary | None, version: str, embedded: bool) -> Plugin | None:
-    if library is None:
-        return None
-    return Plugin(library.path.name, library.sha256, version, embedded)

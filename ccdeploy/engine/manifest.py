@@ -54,7 +54,12 @@ class Plugin:
     file: str
     sha256: str
     version: str
+    """The plugin's own, as TensorRT knows it."""
     embedded: bool = False
+    architectures: tuple[str, ...] = ()
+    """What it holds code for, such as "80-real" or "86"; empty where the library does not tell."""
+    source_sha256: str = ""
+    """Of the sources it was compiled from; empty where the library does not tell."""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from ccdeploy.ccnet.provenance import Weights
 from ccdeploy.engine.job import Operator
 from ccdeploy.engine.manifest import Manifest, Tensor
 from ccdeploy.engine.onnx_files import load_graph, onnx_manifest
+from ccdeploy.engine.plugin import CrissCrossNode
 from ccdeploy.errors import ArtefactError, first_line
 from ccdeploy.files import sha256_of
-from ccdeploy.op.onnx_op import DOMAIN, NAME
+from ccdeploy.op.onnx_op import DOMAIN, NAME, QUERY_CHANNELS
 
 FOREIGN_NOTE = "the ONNX file holds no ccdeploy manifest: only what its graph shows is known about it"
 
@@ -40,7 +41,7 @@ class Source:
     inputs: tuple[Tensor, ...]
     operators: tuple[Operator, ...]
     """Standard and foreign operators alike, each once, without those that the file defines."""
-    criss_cross_nodes: int
+    criss_cross: tuple[CrissCrossNode, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -55,7 +56,8 @@ def read_source(path: Path) -> Source:
     _check_valid(path)
     inputs = _tensors(path, _fed_inputs(model.graph))
     outputs = _tensors(path, model.graph.output)
-    nodes = sum(node.domain == DOMAIN and node.op_type == NAME for node in model.graph.node)
+    criss_cross = _criss_cross_nodes(model.graph)
+    nodes = len(criss_cross)
     manifest = onnx_manifest(path, model)
     notes: tuple[str, ...] = ()
     if manifest is None:
@@ -63,7 +65,26 @@ def read_source(path: Path) -> Source:
         notes = (FOREIGN_NOTE,)
     else:
         _check_manifest(path, manifest, inputs, outputs, nodes)
-    return Source(path, manifest, inputs, _operators(model), nodes, notes)
+    return Source(path, manifest, inputs, _operators(model), criss_cross, notes)
+
+
+def _criss_cross_nodes(graph: onnx.GraphProto) -> tuple[CrissCrossNode, ...]:
+    """The model's criss-cross nodes in their order, with the channels that the file tells or that follow from them."""
+    channels: dict[str, int] = {}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        dimensions = value.type.tensor_type.shape.dim
+        if len(dimensions) == 4 and dimensions[1].HasField("dim_value"):
+            channels[value.name] = dimensions[1].dim_value
+    nodes = []
+    for node in graph.node:
+        if (node.domain, node.op_type) != (DOMAIN, NAME):
+            continue
+        query_channels = next((entry.i for entry in node.attribute if entry.name == QUERY_CHANNELS), 0)
+        residual = channels.get(node.input[1]) if len(node.input) == 2 else None
+        if residual is not None and node.output:
+            channels.setdefault(node.output[0], residual)  # the result has the residual's shape
+        nodes.append(CrissCrossNode(node.name or next(iter(node.output), ""), query_channels, residual))
+    return tuple(nodes)
 
 
 def _check_valid(path: Path) -> None:

@@ -1,6 +1,7 @@
 """`torch.ops.ccdeploy.criss_cross_attention`: the packed operator as one node of PyTorch's graphs.
 
-Exporters and compilers see one opaque operator with a known output shape; eager PyTorch runs the definition.
+Exporters and compilers see one opaque operator with a known output shape. On CUDA tensors it runs the kernel where
+there is one (ccdeploy.op.kernel says when), on all others the definition.
 """
 
 from __future__ import annotations
@@ -9,20 +10,28 @@ from typing import Any
 
 import torch
 
+from ccdeploy.op import kernel
 from ccdeploy.op.definition import check_operands
 from ccdeploy.op.definition import criss_cross_attention as definition
 
 
 @torch.library.custom_op("ccdeploy::criss_cross_attention", mutates_args=())
 def criss_cross_attention(qkv: torch.Tensor, residual: torch.Tensor, query_channels: int) -> torch.Tensor:
-    """See `ccdeploy.op.definition.criss_cross_attention`; the result is contiguous."""
-    return definition(qkv, residual, query_channels).contiguous()
+    """See `ccdeploy.op.definition.criss_cross_attention`; the result is channels last if the residual is."""
+    y = definition(qkv, residual, query_channels)
+    return y.contiguous(memory_format=kernel.memory_format_of(residual))
+
+
+@criss_cross_attention.register_kernel("cuda")
+def _on_gpu(qkv: torch.Tensor, residual: torch.Tensor, query_channels: int) -> torch.Tensor:
+    check_operands(qkv, residual, query_channels)
+    return kernel.on_gpu(qkv, residual, query_channels)
 
 
 @criss_cross_attention.register_fake
 def _shape_only(qkv: torch.Tensor, residual: torch.Tensor, query_channels: int) -> torch.Tensor:
     check_operands(qkv, residual, query_channels)
-    return residual.new_empty(residual.shape)
+    return torch.empty_like(residual, memory_format=kernel.memory_format_of(residual))
 
 
 def _remember(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor, int], output: torch.Tensor) -> None:

@@ -12,12 +12,19 @@ import numpy as np
 from ccdeploy.engine.flavour import load_flavour
 from ccdeploy.engine.gpu import probe_gpus
 from ccdeploy.engine.manifest import Engine, Manifest
+from ccdeploy.engine.plugin import CREATOR, find_for_engine
 from ccdeploy.errors import ArtefactError, MissingError
+from ccdeploy.native.library import ENVIRONMENT
 from ccdeploy.runners import Array, Runner
 
 
-def why_not_runnable(manifest: Manifest) -> str:
-    """Why an engine cannot run on this machine; empty if it can. TensorRT never sees the file for this."""
+def why_not_runnable(manifest: Manifest, path: Path) -> str:
+    """Why an engine cannot run on this machine; empty if it can. TensorRT never sees the file for this.
+
+    Args:
+        manifest: what the engine is.
+        path: its file, beside which its plugin may lie.
+    """
     engine = _record(manifest)
     report = probe_gpus()
     if not report.gpus:
@@ -34,6 +41,11 @@ def why_not_runnable(manifest: Manifest) -> str:
         return f"built by {engine.flavour} {engine.version}, version {flavour.version} is installed"
     if engine.plugin is not None and engine.plugin.embedded:
         return "it carries native code (an embedded plugin), which is run only on request"
+    if engine.plugin is not None and find_for_engine(engine.plugin, path, gpu.compute_capability) is None:
+        return (
+            f"its plugin {engine.plugin.file} (sha256 {engine.plugin.sha256[:16]}...) is not beside it, in the cache, "
+            f"or named by {ENVIRONMENT}"
+        )
     if importlib.util.find_spec("pycuda") is None:
         return 'pycuda is not installed: pip install "ccdeploy[pycuda]"'
     return ""
@@ -49,7 +61,7 @@ class EngineRunner(Runner):
             MissingError: this machine cannot run it.
             ArtefactError: TensorRT refuses it.
         """
-        if reason := why_not_runnable(manifest):
+        if reason := why_not_runnable(manifest, path):
             raise MissingError(f"{path} cannot run here: {reason}.", "`ccdeploy doctor` shows what this machine lacks.")
         try:
             import pycuda.driver as cuda
@@ -67,6 +79,7 @@ class EngineRunner(Runner):
             # Everything that TensorRT frees must be freed while the context is current: keep it here, in close's order.
             self._logger = self._trt.Logger(self._trt.Logger.ERROR)
             self._runtime = self._trt.Runtime(self._logger)
+            self._load_plugin(path, manifest)
             self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
             if self._engine is None:
                 raise ArtefactError(f"{path} is refused by {flavour.title}.", "Build the engine again on this machine.")
@@ -77,6 +90,21 @@ class EngineRunner(Runner):
         except BaseException:
             self.close()
             raise
+
+    def _load_plugin(self, path: Path, manifest: Manifest) -> None:
+        """Gives TensorRT the plugin library that the engine was built with, and says which in `how`."""
+        record, gpu = _record(manifest), probe_gpus().gpus[0]
+        if record.plugin is None:
+            return
+        library = find_for_engine(record.plugin, path, gpu.compute_capability)
+        assert library is not None  # why_not_runnable has looked
+        registry = self._trt.get_plugin_registry()
+        registry.load_library(str(library.path))
+        if not any(creator.name == CREATOR for creator in registry.all_creators):  # it says nothing when it fails
+            raise ArtefactError(
+                f"TensorRT found no {CREATOR} plugin in {library.path}.", "Build it again: ccdeploy build-plugin."
+            )
+        self.how += f", plugin {library.path.name} (sha256 {library.sha256[:16]}...)"
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name.

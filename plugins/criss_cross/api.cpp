@@ -16,7 +16,7 @@ constexpr int32_t kChannelStep = 32;
 constexpr int32_t kMaxQueryChannels = 128;
 constexpr int32_t kQueryChannelStep = 8;
 constexpr int64_t kMaxPixels = int64_t{1} << 24; // of all images: numbers of blocks then fit CUDA's 31 bits
-constexpr uintptr_t kAlignment = 16;
+constexpr uintptr_t kPointerAlignment = 16;
 
 thread_local char last_error[256] = "";
 
@@ -59,9 +59,9 @@ ccdeploy_status check_pointer(char const* name, void const* pointer)
 {
     if (pointer == nullptr)
         return fail(CCDEPLOY_BAD_ARGUMENT, "%s is a null pointer", name);
-    if (reinterpret_cast<uintptr_t>(pointer) % kAlignment != 0)
+    if (reinterpret_cast<uintptr_t>(pointer) % kPointerAlignment != 0)
         return fail(CCDEPLOY_BAD_ARGUMENT, "%s is %p, an address aligned to %d bytes was expected", name, pointer,
-                    static_cast<int>(kAlignment));
+                    static_cast<int>(kPointerAlignment));
     return CCDEPLOY_OK;
 }
 

@@ -278,10 +278,14 @@ class AttentionPass {
                 continue;
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
-                float const first = exp2_fast(fmaf(energy[tile][half * 2], kLog2E, -reference[half]));
-                float const second = exp2_fast(fmaf(energy[tile][half * 2 + 1], kLog2E, -reference[half]));
+                float first = exp2_fast(fmaf(energy[tile][half * 2], kLog2E, -reference[half]));
+                float second = exp2_fast(fmaf(energy[tile][half * 2 + 1], kLog2E, -reference[half]));
+                uint32_t const rounded = pack(first, second, T{});
+                store_shared(row + half * 8 * Shared::kProbabilityStride + tile * 16, rounded);
+                // The sum of what the values are really weighted with: where one probability dominates, its
+                // rounding then cancels in the quotient.
+                unpack(first, second, rounded, T{});
                 sum_[half] += first + second;
-                store_shared(row + half * 8 * Shared::kProbabilityStride + tile * 16, pack(first, second, T{}));
             }
         }
     }
@@ -447,10 +451,10 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) attention_kernel(Operands<T
 #else
     constexpr int kArchitecture = 90; // only a name on the host, and on the emulator all tiles
 #endif
-    if constexpr (kHoldsTile<kArchitecture, kName>)
+    if constexpr (kHoldsTile<kArchitecture, kName> && kHoldsType<kArchitecture, T>)
         AttentionPass<T, kQueryChannels, Tile, kDirection>(operands).run();
     else
-        trap(); // the launch chooses among the tiles that the code holds
+        trap(); // never launched: the launch chooses among what the code holds
 }
 
 } // namespace ccdeploy

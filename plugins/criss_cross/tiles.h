@@ -6,8 +6,10 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "ccdeploy/criss_cross.h"
+#include "values.h"
 
 namespace ccdeploy {
 
@@ -57,6 +59,10 @@ constexpr bool holds_tile(int architecture, ccdeploy_tile tile)
 
 template <int kArchitecture, ccdeploy_tile kTile>
 inline constexpr bool kHoldsTile = holds_tile(kArchitecture, kTile); // nvcc: no call in device code
+
+// bfloat16 came to the tensor cores with 8.0.
+template <int kArchitecture, class T>
+inline constexpr bool kHoldsType = !std::is_same_v<T, Bfloat16> || kArchitecture >= 80;
 
 constexpr int64_t blocks_of(int64_t lines, int64_t length, int64_t channels, int channels_of_slice)
 {

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tiny_models import CRISS_CROSS, STATIC
+from tiny_models import CRISS_CROSS, FOR_THE_KERNEL, STATIC
 
 from ccdeploy.engine import plugin
 from ccdeploy.engine.build import build_engine
@@ -48,7 +48,7 @@ def test_rtx_prefers_the_plugin_to_the_definition(libraries: Path, write_model, 
     pytest.importorskip("tensorrt_rtx_bindings")
     library = libraries / "probe.so"
     manifest = build_engine(
-        write_model(CRISS_CROSS), engine, flavour="tensorrt-rtx", compute_capabilities=["8.6"], plugin=str(library)
+        write_model(FOR_THE_KERNEL), engine, flavour="tensorrt-rtx", compute_capabilities=["8.6"], plugin=str(library)
     )
     check_built_with_the_plugin(manifest, library)
     assert not manifest.engine.plugin.embedded
@@ -62,7 +62,7 @@ def test_full_tensorrt_prefers_the_plugin_with_and_without_parser_flag(
     (engine.parent.parent / "libtensorrt_rtx.so").symlink_to(Path(rtx.__file__).parent / "libtensorrt_rtx.so.1")
     monkeypatch.setenv("LD_LIBRARY_PATH", str(engine.parent.parent))
     library = libraries / "probe.so"
-    manifest = build_engine(write_model(CRISS_CROSS), engine, flavour="tensorrt", plugin=str(library))
+    manifest = build_engine(write_model(FOR_THE_KERNEL), engine, flavour="tensorrt", plugin=str(library))
     check_built_with_the_plugin(manifest, library)
     flag = full_tensorrt.calls().get("parser_flag")
     assert flag == (None if manifest.engine.version == "10.3.0" else "ENABLE_PLUGIN_OVERRIDE")
@@ -72,7 +72,7 @@ def test_embedded_plugin_is_in_the_engine(libraries: Path, write_model, engine: 
     pytest.importorskip("tensorrt_rtx_bindings")
     library = libraries / "probe.so"
     manifest = build_engine(
-        write_model(CRISS_CROSS), engine, flavour="tensorrt-rtx", plugin=str(library), embed_plugin=True
+        write_model(FOR_THE_KERNEL), engine, flavour="tensorrt-rtx", plugin=str(library), embed_plugin=True
     )
     assert manifest.engine is not None
     assert manifest.engine.plugin is not None
@@ -83,14 +83,14 @@ def test_embedded_plugin_is_in_the_engine(libraries: Path, write_model, engine: 
 def test_library_without_plugin_is_refused(libraries: Path, write_model, engine: Path):
     pytest.importorskip("tensorrt_rtx_bindings")
     with pytest.raises(BuildError, match="found no CrissCrossAttention plugin"):
-        build_engine(write_model(CRISS_CROSS), engine, flavour="tensorrt-rtx", plugin=str(libraries / "empty.so"))
+        build_engine(write_model(FOR_THE_KERNEL), engine, flavour="tensorrt-rtx", plugin=str(libraries / "empty.so"))
 
 
 @pytest.mark.parametrize("full_tensorrt", ["11.4.0"], indirect=True)
 def test_plugin_that_the_parser_passes_over_fails_the_build(full_tensorrt, libraries: Path, write_model, engine: Path):
     full_tensorrt.misbehave("no-override")
     with pytest.raises(BuildError, match="made 0 plugin layers of 2 criss-cross nodes; 2 were expected"):
-        build_engine(write_model(CRISS_CROSS), engine, flavour="tensorrt", plugin=str(libraries / "probe.so"))
+        build_engine(write_model(FOR_THE_KERNEL), engine, flavour="tensorrt", plugin=str(libraries / "probe.so"))
     assert not engine.exists()
 
 
@@ -99,17 +99,17 @@ def test_plugin_for_a_model_without_criss_cross_is_refused(libraries: Path, writ
         build_engine(write_model(STATIC), engine, plugin=str(libraries / "probe.so"))
 
 
-def test_choice_none_and_auto_mean_no_library():
-    assert plugin.resolve_plugin("none") is None
-    assert plugin.resolve_plugin("auto") is None
+def test_plugin_for_a_model_beyond_the_kernel_is_refused_before_the_build(libraries: Path, write_model, engine: Path):
+    with pytest.raises(UsageError, match="does not compute this model: channels is 4, a multiple of 32"):
+        build_engine(write_model(CRISS_CROSS), engine, flavour="tensorrt-rtx", plugin=str(libraries / "probe.so"))
+    assert not engine.parent.exists()
+
+
+def test_every_node_becomes_a_plugin_layer_or_none_does():
     assert plugin.expected_plugin_layers(4, with_plugin=False) == 0
     assert plugin.expected_plugin_layers(4, with_plugin=True) == 4
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\x7fELF", b"MZ" + bytes(64), b"\x7fELF" + bytes(12) + b"\x02\x00"])
-def test_file_that_is_no_shared_library_is_refused(tmp_path: Path, content: bytes | None):
-    path = tmp_path / "plugin.so"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"cannot be read|not an ELF shared library"):
-        plugin.resolve_plugin(str(path))
+def test_wrong_plugin_name_is_told_before_the_model_is_read(engine: Path):
+    with pytest.raises(UsageError, match=r"missing\.so cannot be read"):
+        build_engine(Path("missing.onnx"), engine, plugin="missing.so")

@@ -13,6 +13,7 @@ from tiny_models import CRISS_CROSS, DYNAMIC, STATIC, WEIGHTS, parse_model
 
 from ccdeploy.ccnet.provenance import Weights
 from ccdeploy.engine.manifest import METADATA_KEY, Manifest, Tensor
+from ccdeploy.engine.plugin import CrissCrossNode
 from ccdeploy.engine.source import FOREIGN_NOTE, read_source
 from ccdeploy.errors import ArtefactError, CcdeployError
 
@@ -76,7 +77,7 @@ def test_manifest_that_does_not_fit_is_refused(tmp_path: Path, manifest: Manifes
 
 def test_criss_cross_nodes_are_counted_and_defined_operators_left_out(write_model):
     file = read_source(write_model(CRISS_CROSS))
-    assert file.criss_cross_nodes == 2
+    assert file.criss_cross == (CrissCrossNode("first", 2, 4), CrissCrossNode("y", 2, 4))
     assert [operator.name for operator in file.operators] == ["Add"]
 
 

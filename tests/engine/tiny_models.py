@@ -24,7 +24,11 @@ g (float[1,8,8,8] qkv, float[1,4,8,8] x) => (float[1,4,8,8] y) {
 <domain: "ccdeploy", opset_import: ["": 20]>
 CrissCrossAttention <query_channels> (qkv, residual) => (y) { y = Add(residual, residual) }
 """
-"""Two nodes; the definition only has to be standard ONNX."""
+"""Two nodes of too few channels for the kernel; the definition only has to be standard ONNX."""
+FOR_THE_KERNEL = (
+    CRISS_CROSS.replace("1,8,8,8", "1,48,8,8").replace("1,4,8,8", "1,32,8,8").replace("channels = 2", "channels = 8")
+)
+"""The same within the kernel's limits."""
 
 
 def parse_model(graph: str, *, opset: int = 20) -> onnx.ModelProto:

@@ -7,6 +7,7 @@ import torch
 from hypothesis import strategies as st
 
 from ccdeploy.op.cases import Case
+from ccdeploy.op.operands import random_operands
 
 TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 DOUBLE_TOLERANCE = 1e-12
@@ -14,13 +15,9 @@ FLOAT_TOLERANCE = 2e-5
 
 
 def drawn(case: Case, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random qkv, with energies spread over a few units, and residual."""
-    generator = torch.Generator().manual_seed(seed)
-    packed = 2 * case.query_channels + case.channels
-    qkv = torch.randn(case.batch, packed, case.height, case.width, generator=generator, dtype=torch.float64)
-    qkv[:, : 2 * case.query_channels] *= 1.5 / case.query_channels**0.25
-    residual = torch.randn(case.batch, case.channels, case.height, case.width, generator=generator, dtype=torch.float64)
-    return qkv.to(dtype), residual.to(dtype)
+    """Random qkv and residual of a case, rounded to a type."""
+    qkv, residual = random_operands(case, seed)
+    return torch.from_numpy(qkv).to(dtype), torch.from_numpy(residual).to(dtype)
 
 
 def expected(qkv: torch.Tensor, residual: torch.Tensor, query_channels: int) -> torch.Tensor:

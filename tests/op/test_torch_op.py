@@ -33,6 +33,28 @@ def test_shapes_are_foretold_of_strided_operands_and_narrow_types(dtype: torch.d
     torch.library.opcheck(criss_cross_attention, (qkv, residual, 2), test_utils=("test_schema", "test_faketensor"))
 
 
+@pytest.mark.parametrize("of_qkv", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("of_residual", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_memory_format_is_the_residuals_and_foretold(
+    of_qkv: torch.memory_format, of_residual: torch.memory_format
+) -> None:
+    """What compilers plan with must be what they get: strides too."""
+    qkv, residual = drawn(TINY, torch.float32)
+    qkv, residual = qkv.contiguous(memory_format=of_qkv), residual.contiguous(memory_format=of_residual)
+    y = criss_cross_attention(qkv, residual, 2)
+    assert y.is_contiguous(memory_format=of_residual)
+    assert criss_cross_attention(qkv.to("meta"), residual.to("meta"), 2).stride() == y.stride()
+    torch.library.opcheck(criss_cross_attention, (qkv.requires_grad_(), residual.requires_grad_(), 2))
+
+
+def test_one_pixel_or_one_channel_is_nchw() -> None:
+    """Such a tensor is contiguous and channels last at once."""
+    for case in (Case(2, 3, 2, 1, 1), Case(2, 1, 1, 3, 4)):
+        qkv, residual = drawn(case, torch.float32)
+        y = criss_cross_attention(qkv, residual, case.query_channels)
+        assert y.stride() == residual.stride()
+
+
 def test_gradients_are_those_of_the_function() -> None:
     qkv, residual = (tensor.requires_grad_() for tensor in drawn(TINY))
     assert torch.autograd.gradcheck(lambda *inputs: criss_cross_attention(*inputs, 2), (qkv, residual))
@@ -52,14 +74,16 @@ def test_wrong_operands_are_refused_without_data_too() -> None:
         torch.ops.ccdeploy.criss_cross_attention(qkv, residual, 2)
 
 
-def test_export_sees_one_node_for_any_size() -> None:
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_export_sees_one_node_for_any_size(layout: torch.memory_format) -> None:
     class Net(torch.nn.Module):
         def forward(self, qkv: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
             return torch.ops.ccdeploy.criss_cross_attention(qkv, residual, 2)
 
     axes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
-    program = torch.export.export(Net(), drawn(TINY), dynamic_shapes=({**axes}, {**axes}))
+    operands = tuple(tensor.contiguous(memory_format=layout) for tensor in drawn(TINY))
+    program = torch.export.export(Net(), operands, dynamic_shapes=({**axes}, {**axes}))
     calls = [node.target for node in program.graph.nodes if node.op == "call_function"]
     assert calls.count(torch.ops.ccdeploy.criss_cross_attention.default) == 1
-    larger = drawn(Case(3, 3, 2, 6, 7))
+    larger = tuple(tensor.contiguous(memory_format=layout) for tensor in drawn(Case(3, 3, 2, 6, 7)))
     assert torch.equal(program.module()(*larger), definition(*larger, 2))

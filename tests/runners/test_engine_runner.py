@@ -14,6 +14,7 @@ from ccdeploy.ccnet.preprocessing import noise_batch, noise_pictures
 from ccdeploy.engine.gpu import GpuReport
 from ccdeploy.engine.manifest import Engine, Manifest, Plugin, read_manifest
 from ccdeploy.errors import ArtefactError, MissingError
+from ccdeploy.files import sha256_of
 from ccdeploy.runners.engine import EngineRunner, why_not_runnable
 from ccdeploy.runners.ort import OnnxRuntimeRunner
 
@@ -114,35 +115,61 @@ def test_failing_run_is_told_and_everything_freed(exports, gpu, misbehaviour: st
         ({"compute_capabilities": ("7.5", "12.0")}, f"built for compute capability 7.5, 12.0, {CARD.name} has 8.9"),
         ({"version": "1.6.0.1"}, f"built by tensorrt-rtx 1.6.0.1, version {VERSION} is installed"),
         ({"plugin": Plugin("p.so", "00", "1", embedded=True)}, "embedded plugin"),
-        ({"plugin": Plugin("p.so", "00", "1")}, ""),
+        ({"plugin": Plugin("p.so", "00", "1")}, "its plugin p.so (sha256 00...) is not beside it"),
     ],
 )
 def test_engine_of_another_machine_is_not_opened(exports, gpu, changes, reason: str):
     path = exports.file("own")
     manifest = engine_manifest(path, **changes)
-    assert reason in why_not_runnable(manifest)
-    assert bool(reason) == bool(why_not_runnable(manifest))
+    assert reason in why_not_runnable(manifest, path)
+    assert bool(reason) == bool(why_not_runnable(manifest, path))
     if reason:
         with pytest.raises(MissingError, match=r"cannot run here: .*\n`ccdeploy doctor`"):
             EngineRunner(path, manifest)
         assert gpu.calls == [], "neither CUDA nor TensorRT was touched"
 
 
+@pytest.fixture
+def plugin(exports, gpu, tmp_path: Path, monkeypatch) -> Manifest:
+    """Of an engine with a plugin whose library the environment names."""
+    library = tmp_path / "libccdeploy_plugins.so"
+    library.write_bytes(b"\x7fELF" + bytes(12) + b"\x03\x00")
+    monkeypatch.setenv("CCDEPLOY_PLUGIN", str(library))
+    return engine_manifest(exports.file("own"), plugin=Plugin(library.name, sha256_of(library), "1"), plugin_layers=2)
+
+
+def test_plugin_is_loaded_before_the_engine_and_told(exports, gpu, plugin: Manifest, tmp_path: Path):
+    gpu.plugins = ["CrissCrossAttention"]
+    with EngineRunner(exports.file("own"), plugin) as runner:
+        assert f", plugin libccdeploy_plugins.so (sha256 {plugin.engine.plugin.sha256[:16]}...)" in runner.how
+    load = gpu.calls.index(f"load {tmp_path / 'libccdeploy_plugins.so'}")
+    assert gpu.calls.index("make runtime") < load < gpu.calls.index("make engine")
+
+
+def test_library_without_the_plugin_is_told(exports, gpu, plugin: Manifest):
+    """TensorRT itself says nothing when it loads one."""
+    gpu.plugins = ["SomethingElse"]
+    with pytest.raises(ArtefactError, match="found no CrissCrossAttention plugin in"):
+        EngineRunner(exports.file("own"), plugin)
+    assert gpu.calls[-3:] == ["free runtime", "free logger", "pop"]
+
+
 def test_missing_parts_are_named(exports, gpu, monkeypatch):
-    manifest = engine_manifest(exports.file("own"))
+    path = exports.file("own")
+    manifest = engine_manifest(path)
     with monkeypatch.context() as patch:
         patch.setattr("ccdeploy.runners.engine.probe_gpus", lambda: GpuReport(reason="the driver sees no GPU"))
-        assert why_not_runnable(manifest) == "no GPU: the driver sees no GPU"
+        assert why_not_runnable(manifest, path) == "no GPU: the driver sees no GPU"
     with monkeypatch.context() as patch:
 
         def missing(name: str) -> None:
             raise MissingError("TensorRT-RTX is not installed.", "Install it.")
 
         patch.setattr("ccdeploy.runners.engine.load_flavour", missing)
-        assert why_not_runnable(manifest) == "TensorRT-RTX is not installed."
+        assert why_not_runnable(manifest, path) == "TensorRT-RTX is not installed."
     monkeypatch.delitem(sys.modules, "pycuda")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert "pycuda is not installed" in why_not_runnable(manifest)
+    assert "pycuda is not installed" in why_not_runnable(manifest, path)
 
 
 def test_pycuda_that_does_not_load_is_told(exports, gpu, monkeypatch):
@@ -155,4 +182,4 @@ def test_pycuda_that_does_not_load_is_told(exports, gpu, monkeypatch):
 
 def test_manifest_of_an_onnx_file_is_no_engine_s(exports, gpu):
     with pytest.raises(ArtefactError, match="its manifest is of the kind onnx, engine was expected"):
-        why_not_runnable(read_manifest(exports.file("own")))
+        why_not_runnable(read_manifest(exports.file("own")), exports.file("own"))

@@ -77,7 +77,7 @@ typedef struct ccdeploy_criss_cross {
 CCDEPLOY_PUBLIC int32_t ccdeploy_api_version(void);
 
 /* What the library was built from and for, as one line of JSON:
- * {"version": "0.1.0", "architectures": "86;89", "compiler": "13.0.88", "source": "<sha256>"} */
+ * {"version": "0.1.0", "architectures": "86,89", "compiler": "13.0.88", "source": "<sha256>"} */
 CCDEPLOY_PUBLIC char const* ccdeploy_build_info(void);
 
 /* A status in words; never null. */
