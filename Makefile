@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint format wheel clean
+.PHONY: setup demo test gpu-check lint format wheel clean
 
 setup:
 	@$(PYTHON) tools/setup_venv.py $(VENV) --editable ".[dev]"
@@ -14,6 +14,10 @@ demo: setup
 # One thread a process: two processes with two each would wait for one another.
 test: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# For a machine with a GPU: no environment is made and nothing installed. PYTHON is the one that has PyTorch with CUDA.
+gpu-check:
+	@$(PYTHON) benchmarks/gpu_check.py $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -103,7 +103,7 @@ def what_is_missing(needs_gpu: bool) -> list[str]:
 
 def is_rehearsal(build: Path) -> bool:
     """Whether a build is an emulated one, which needs no GPU."""
-    return json.loads(build.read_text(encoding="utf-8")).get("device") == "cpu"
+    return bool(json.loads(build.read_text(encoding="utf-8")).get("device") == "cpu")
 
 
 def run_one(name: str, work: Path) -> int:
@@ -116,7 +116,7 @@ def run_one(name: str, work: Path) -> int:
     if name not in ("machine", "build", "golden", "sanitizer") and context.build.device == "cuda":
         import torch
 
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
 
     def say(row: Row) -> None:
         print(f"{row.status}: {row.name}: {row.said}", flush=True)

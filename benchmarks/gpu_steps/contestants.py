@@ -49,7 +49,7 @@ class WellKnown:
 
     def compiled(self) -> Contestant:
         """Under torch.compile, for these very shapes. It compiles in the first call, and may fail there."""
-        torch._dynamo.reset()
+        torch.compiler.reset()
         function = torch.compile(attention_part, dynamic=False)
         return Contestant(COMPILED, lambda: function(*self.arguments))
 

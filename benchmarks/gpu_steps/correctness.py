@@ -122,8 +122,8 @@ def sweep(
                 second = libraries[way.which].run_guarded(operands, way.tile, device)
             except RuntimeError as error:
                 raise RuntimeError(f"{way}, case {case}: {error}") from error
-            error = (operands.nchw(first).double() - expected).abs().max().item()
-            tally.add(case, error, MAX_ERROR[way.precision], same_bits(first, second))
+            distance = (operands.nchw(first).double() - expected).abs().max().item()
+            tally.add(case, distance, MAX_ERROR[way.precision], same_bits(first, second))
     for way, tally in tallies.items():
         yield tally.row(way, MAX_ERROR[way.precision])
 
@@ -173,7 +173,7 @@ def two_streams(library: CrissCrossLibrary, seed: int, device: Device) -> Row:
         for number, case in enumerate(cases)
     ]
     alone = [library.run_guarded(each, "auto", device) for each in operands]
-    streams = [torch.cuda.Stream() for _ in operands]
+    streams = [torch.cuda.Stream() for _ in operands]  # type: ignore[no-untyped-call]
     launches = [Prepared(library, each, "auto", device) for each in operands]
     rounds, different = 20, 0
     for _ in range(rounds):

@@ -105,13 +105,14 @@ def target_lines(result: Result) -> Iterator[str]:
 
 def markdown(result: Result) -> str:
     """The page for the repository."""
-    parts = [f"# GPU check: {result.card}", f"{result.started}, commit {result.commit}, seed {result.seed}: "
-             f"{_MARK[result.status]}. How to read it: [docs/gpu-check.md](../../docs/gpu-check.md)."]  # fmt: skip
+    where = f"{result.started}, commit {result.commit}, seed {result.seed}"
+    how_to_read = "How to read it: [docs/gpu-check.md](../../docs/gpu-check.md)."
+    parts = [f"# GPU check: {result.card}", f"{where}: {_MARK[result.status]}. {how_to_read}"]
     machine = result.step("machine")
     if machine:
         parts.append("\n".join(f"- {row.name}: {row.said}" for row in machine.rows))
-    parts.append(_table(("step", "status", "seconds", "in short"),
-                        ((s.name, _MARK[s.status], f"{s.seconds:.1f}", _in_short(s)) for s in result.steps)))  # fmt: skip
+    steps = ((s.name, _MARK[s.status], f"{s.seconds:.1f}", _in_short(s)) for s in result.steps)
+    parts.append(_table(("step", "status", "seconds", "in short"), steps))
     if rows := speed_rows(result):
         parts.append("## Speed")
         parts += list(_speed(result, rows))
@@ -140,10 +141,8 @@ def _speed(result: Result, rows: Sequence[Row]) -> Iterator[str]:
     if tiles:
         with_tiles = [row for row in rows if any(tile in row.numbers["times"] for tile in tiles)]
         yield "Every tile (build for tuning), against the one that is chosen:"
-        yield _table(
-            ("tensors", KERNEL, *tiles),
-            ((row.name, *(_time(row, name) for name in (KERNEL, *tiles))) for row in with_tiles),
-        )
+        columns = (KERNEL, *tiles)
+        yield _table(("tensors", *columns), ((row.name, *(_time(row, each) for each in columns)) for row in with_tiles))
     remarks = [(row.name, who, said) for row in rows for who, said in row.numbers["remarks"].items()]
     if remarks:
         yield "What did not run:\n\n" + "\n".join(f"- {name}, {who}: {said}" for name, who, said in remarks)

@@ -41,8 +41,8 @@ class Times:
     def of(values: Sequence[float]) -> Times:
         """From single measurements, at least one."""
         ordered = sorted(values)
-        at = [ordered[min(len(ordered) - 1, math.floor(part * len(ordered)))] for part in (0.1, 0.9)]
-        return Times(statistics.median(ordered), *at, len(ordered))
+        low, high = (ordered[min(len(ordered) - 1, math.floor(part * len(ordered)))] for part in (0.1, 0.9))
+        return Times(statistics.median(ordered), low, high, len(ordered))
 
 
 class Flush:
@@ -108,11 +108,12 @@ def in_a_graph(contestant: Contestant) -> float:
     graph.replay()
     times = [_timed(graph.replay) for _ in range(7)]
     torch.cuda.synchronize()
-    return 1e3 * statistics.median(start.elapsed_time(end) for start, end in times) / CALLS_IN_A_GRAPH
+    milliseconds: list[float] = [start.elapsed_time(end) for start, end in times]
+    return 1e3 * statistics.median(milliseconds) / CALLS_IN_A_GRAPH
 
 
 def _timed(run: Callable[[], Any]) -> tuple[torch.cuda.Event, torch.cuda.Event]:
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     start.record()
     run()
     end.record()
