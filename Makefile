@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: setup demo test gpu-check lint format wheel clean
 
 setup:
-	@$(PYTHON) tools/setup_venv.py $(VENV) --editable ".[dev]"
+	@$(PYTHON) tools/setup_venv.py $(VENV) --editable --compiler ".[dev]"
 
 demo: setup
 	@$(BIN)/python tools/demo.py demo

@@ -213,7 +213,7 @@ def test_a_missed_speed_is_told_and_changes_no_exit_code() -> None:
     fast, slow = parts.recorded(kernel_us=20.0), parts.recorded(kernel_us=200.0)
     assert "at least 10 wanted, 40.00 in the worst of 1 rows, reached in 1" in summary(fast)
     assert "at least 10 wanted, 4.00 in the worst of 1 rows, reached in 0" in summary(slow)
-    assert "at most 2.5 wanted, 16.01 in the worst of 1 rows, reached in 0" in summary(slow)
+    assert "at most 2.5 wanted, 15.97 in the worst of 1 rows, reached in 0" in summary(slow)
     assert (fast.exit_code, slow.exit_code) == (0, 0)
 
 

@@ -1,6 +1,6 @@
 """Prepares a virtual environment with ccdeploy: a CPU build of PyTorch where there is no NVIDIA GPU.
 
-    python3 tools/setup_venv.py .venv --editable ".[dev]"
+    python3 tools/setup_venv.py .venv --editable --compiler ".[dev]"
     python3 tools/setup_venv.py /tmp/empty dist/ccdeploy-0.1.0-py3-none-any.whl
 
 Runs with any Python 3.10 or newer and nothing installed. PyTorch's version is fixed here and nowhere else.
@@ -30,7 +30,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="of the virtual environment")
     parser.add_argument("requirement", help="what to install: a folder with extras, or a wheel")
     parser.add_argument("--editable", action="store_true", help="install a folder so that changes to it take effect")
+    parser.add_argument(
+        "--compiler", action="store_true", help="add pip's CUDA compiler (the extra nvcc) where the machine has none"
+    )
     arguments = parser.parse_args()
+    if arguments.compiler and not _has_nvcc():
+        arguments.requirement = arguments.requirement.rstrip("]") + ",nvcc]"
     if sys.version_info < (3, 10):  # noqa: UP036  (this script is what meets an old Python)
         sys.exit(f"Python {sys.version.split()[0]} was found, 3.10 or newer is needed: make setup PYTHON=python3.12")
     wanted = _fingerprint(arguments.requirement)
@@ -46,6 +51,12 @@ def main() -> None:
     editable = ["--editable"] if arguments.editable else []
     _run([*pip, "install", "--quiet", *editable, arguments.requirement])
     stamp.write_text(wanted, encoding="utf-8")
+
+
+def _has_nvcc() -> bool:
+    """Whether the machine has a CUDA compiler of its own; `ccdeploy.native.toolchain` looks at the same places."""
+    homes = (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda")
+    return shutil.which("nvcc") is not None or any(home and Path(home, "bin", "nvcc").is_file() for home in homes)
 
 
 def _fingerprint(requirement: str) -> str:
