@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -82,5 +83,5 @@ def run_step(name: str, context: Context, entry: Path) -> StepResult:
 def end_group(process: subprocess.Popen[bytes]) -> None:
     """Ends a process that was started in a session of its own, with all that it has started."""
     if process.poll() is None:
-        os.killpg(process.pid, 9)
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()

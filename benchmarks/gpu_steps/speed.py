@@ -26,7 +26,7 @@ def run(context: Context) -> Iterator[Row]:
     if not device.is_gpu:
         yield Row("speed", NOT_RUN, "the emulator tells nothing of speed")
         return
-    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")  # no TF32
     bandwidth, size = copy_bandwidth()
     said = f"{bandwidth / 1e9:.0f} GB/s, read and written together, copying {size >> 20} MiB"
     yield Row("copy bandwidth", OK, said, {"bytes a second": bandwidth, "bytes copied": size})

@@ -199,7 +199,8 @@ GoldenTest pack_test(std::mt19937& random)
         double const here = Format::magnitude(bits), next = Format::magnitude(bits + 1);
         float const tie = static_cast<float>((here + next) / 2);
         float const sign = bits % 2 == 0 ? 1.0f : -1.0f;
-        for (float const value : {static_cast<float>(here), tie, std::nextafter(tie, 0.0f), std::nextafter(tie, kInfinity)})
+        float const below = std::nextafter(tie, 0.0f), above = std::nextafter(tie, kInfinity);
+        for (float const value : {static_cast<float>(here), tie, below, above})
             x.push_back(sign * value);
     }
     for (int i = 0; i < 4096; ++i)

@@ -87,10 +87,10 @@ inline void add_memory_tests(std::vector<GoldenTest>& tests, std::mt19937& rando
 
     Words const one = different_words(kThreads, random);
     Words const moved = words_of(kThreads, [&](size_t i) { return one[(i * 7 + 3) % kThreads]; });
-    GoldenTest words{"store_shared and load_shared_word", &golden_kernel<SharedValues<uint32_t>>, Comparison::kBits, one,
-                     moved};
-    GoldenTest floats{"store_shared and load_shared_float", &golden_kernel<SharedValues<float>>, Comparison::kBits, one,
-                      moved};
+    GoldenTest words{"store_shared and load_shared_word", &golden_kernel<SharedValues<uint32_t>>, Comparison::kBits,
+                     one, moved};
+    GoldenTest floats{"store_shared and load_shared_float", &golden_kernel<SharedValues<float>>, Comparison::kBits,
+                      one, moved};
     words.shared_bytes = floats.shared_bytes = kThreads * 4;
     tests.push_back(words);
     tests.push_back(floats);
