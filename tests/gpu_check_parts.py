@@ -67,6 +67,11 @@ def rehearsal_build(folder: Path, library: Path | None = None) -> Path:
         source = emulation.PLUGINS / "gpu_check" / f"{name}.cu"
         compiled = golden.compile_object(source, folder / f"{name}.o")
         programs[name] = str(golden.link([compiled], built / "libemulator_parts.a", folder / name))
+    driver = folder / "libccdeploy_plugin_driver.so"
+    source = emulation.PLUGINS / "tensorrt" / "checks" / "driver.cpp"
+    command = [golden.compiler(), "-std=c++17", "-O1", "-fPIC", "-shared", str(source), "-ldl", "-o", str(driver)]
+    subprocess.run(command, check=True)
+    programs["driver"] = str(driver)
     path = folder / "build.json"
     path.write_text(json.dumps({"device": "cpu", "library": str(real), "tuning": str(real), **programs}))
     return path

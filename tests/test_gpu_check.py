@@ -7,16 +7,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gpu_check_parts as parts
 import pytest
 import torch
-from gpu_steps import correctness, plan, programs, timing
-from gpu_steps.contestants import COMPILED, EAGER, KERNEL, Contestant, WellKnown
-from gpu_steps.context import Context, read_build
-from gpu_steps.library import PRECISIONS, Device
+from gpu_steps import correctness, plan, plugin_abi, programs, speed, timing
+from gpu_steps.contestants import COMPILED, EAGER, KERNEL, NCHW, Contestant, WellKnown
+from gpu_steps.context import Build, Context, read_build
+from gpu_steps.library import PRECISIONS, CrissCrossLibrary, Device, Prepared
 from gpu_steps.record import DIFFERS, FAILED, NOT_RUN, OK, Row, StepResult, write_rows
 from gpu_steps.report import Result, markdown, summary
 
@@ -56,7 +57,7 @@ def test_a_rehearsal_on_the_emulator_passes_and_says_what_was_not_run(rehearsal:
     assert code == 0, said
     assert statuses(result) == {
         "machine": OK, "build": NOT_RUN, "golden": OK, "correctness": OK,
-        "sanitizer": NOT_RUN if not programs.find_sanitizer("") else OK, "plugin": NOT_RUN, "speed": NOT_RUN,
+        "sanitizer": NOT_RUN if not programs.find_sanitizer("") else OK, "plugin": OK, "speed": NOT_RUN,
     }  # fmt: skip
     assert result["seed"] == 5
     assert "GPU check: emulator" in said
@@ -67,7 +68,7 @@ def test_a_rehearsal_on_the_emulator_passes_and_says_what_was_not_run(rehearsal:
 def test_a_wrong_result_ends_with_exit_code_1_and_is_named(rehearsal: Path, tmp_path: Path) -> None:
     fault = "problem->type == CCDEPLOY_FLOAT16 && problem->layout == CCDEPLOY_NCHW"
     library = parts.planted_library(tmp_path, fault, SPOIL_LARGELY)
-    build = {**json.loads(rehearsal.read_text()), "library": str(library)}
+    build = {**json.loads(rehearsal.read_text()), "library": str(library), "driver": ""}
     (tmp_path / "build.json").write_text(json.dumps(build))
     code, said, result = check(
         tmp_path, "--use-build", str(tmp_path / "build.json"), "--few", "--skip", "golden", "--skip", "sanitizer"
@@ -94,44 +95,78 @@ def test_a_crash_in_one_step_leaves_the_others_their_results(rehearsal: Path, tm
     assert step.rows[0].name == "library", "what was found before the crash is kept"
 
 
-def run_correctness(rehearsal: Path, folder: Path, fault: str, spoil: str) -> list[Row]:
+def run_correctness(folder: Path, fault: str, spoil: str) -> list[Row]:
     library = parts.planted_library(folder, fault, spoil)
-    build = read_build(rehearsal)
-    changed = type(build)("cpu", library=str(library))
-    return write_rows(correctness.run(Context(str(folder), changed, seed=3, few=True)), folder / "rows.json")
+    build = Build("cpu", library=str(library))
+    return write_rows(correctness.run(Context(str(folder), build, seed=3, few=True)), folder / "rows.json")
 
 
-def test_a_result_that_is_not_repeated_differs(rehearsal: Path, tmp_path: Path) -> None:
-    rows = run_correctness(rehearsal, tmp_path, "problem->type == CCDEPLOY_FLOAT16 && calls % 2 == 0", SPOIL_LAST_BIT)
+def test_a_result_that_is_not_repeated_differs(tmp_path: Path) -> None:
+    rows = run_correctness(tmp_path, "problem->type == CCDEPLOY_FLOAT16 && calls % 2 == 0", SPOIL_LAST_BIT)
     row = next(row for row in rows if row.name == "fp16 nhwc auto")
     assert row.status == DIFFERS
     assert "other bits the second time" in row.said
     assert row.numbers["beyond"] == 0
 
 
-def test_an_element_that_is_not_written_differs(rehearsal: Path, tmp_path: Path) -> None:
-    rows = run_correctness(
-        rehearsal, tmp_path, "problem->type == CCDEPLOY_FLOAT16", "static_cast<uint16_t*>(y)[0] = 0xffff"
-    )
+def test_an_element_that_is_not_written_differs(tmp_path: Path) -> None:
+    rows = run_correctness(tmp_path, "problem->type == CCDEPLOY_FLOAT16", "static_cast<uint16_t*>(y)[0] = 0xffff")
     row = next(row for row in rows if row.name == "fp16 nhwc auto")
     assert row.status == DIFFERS
     assert row.numbers["largest error"] == float("inf")
 
 
-def test_a_write_beyond_the_result_is_found(rehearsal: Path, tmp_path: Path) -> None:
-    rows = run_correctness(rehearsal, tmp_path, "problem->height == 1", "static_cast<char*>(y)[-1] = 0")
+def test_a_write_beyond_the_result_is_found(tmp_path: Path) -> None:
+    rows = run_correctness(tmp_path, "problem->height == 1", "static_cast<char*>(y)[-1] = 0")
     assert rows[-1].status == FAILED
     assert "wrote beyond y" in rows[-1].said
     assert str(KERNEL_CASES[0]) in rows[-1].said
 
 
-def test_a_nan_that_spreads_is_found(rehearsal: Path, tmp_path: Path) -> None:
+def test_a_nan_that_spreads_is_found(tmp_path: Path) -> None:
     """Two images of 37 x 21: the case in which a NaN has been planted."""
     spoil = "static_cast<uint16_t*>(y)[0] = 0x7fff"
-    rows = run_correctness(rehearsal, tmp_path, "problem->type == CCDEPLOY_FLOAT16 && problem->height == 37", spoil)
+    rows = run_correctness(tmp_path, "problem->type == CCDEPLOY_FLOAT16 && problem->height == 37", spoil)
     row = next(row for row in rows if row.name == "fp16: a NaN stays in its criss-cross")
     assert row.status == DIFFERS
     assert "1 elements are what they must not be" in row.said
+
+
+def run_plugin(rehearsal: Path, folder: Path, **changes: str) -> list[Row]:
+    build = replace(read_build(rehearsal), **changes)
+    return write_rows(plugin_abi.run(Context(str(folder), build, seed=3, few=True)), folder / "rows.json")
+
+
+def test_a_plugin_that_computes_something_else_differs(
+    rehearsal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = CrissCrossLibrary.run_guarded
+
+    def one_bit_off(*arguments: Any) -> torch.Tensor:
+        y = right(*arguments)
+        y.view(torch.int16 if y.element_size() == 2 else torch.int32).flatten()[7] ^= 1
+        return y
+
+    monkeypatch.setattr(CrissCrossLibrary, "run_guarded", one_bit_off)
+    rows = run_plugin(rehearsal, tmp_path)
+    assert {row.status for row in rows} == {DIFFERS}
+    assert all("NOT the bits of the C interface" in row.said for row in rows)
+
+
+def test_a_format_that_the_plugin_refuses_differs(
+    rehearsal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin_abi, "WAYS", (("fp16", plugin_abi.Format.LINEAR, "nchw"),))
+    rows = run_plugin(rehearsal, tmp_path)
+    assert {row.status for row in rows} == {DIFFERS}
+    assert all("kLINEAR is refused for fp16" in row.said for row in rows)
+
+
+def test_a_library_without_the_plugin_fails_and_it_is_said(rehearsal: Path, tmp_path: Path) -> None:
+    """The kernel with its C interface alone."""
+    rows = run_plugin(rehearsal, tmp_path, library=str(parts.planted_library(tmp_path, "false", "(void)0")))
+    assert rows[-1].status == FAILED
+    assert "does not export getCreators" in rows[-1].said
 
 
 def test_without_a_gpu_it_says_what_is_missing(tmp_path: Path) -> None:
@@ -170,21 +205,15 @@ def test_a_step_that_hangs_is_ended_and_keeps_its_rows(tmp_path: Path, monkeypat
     with entry.open("a") as file:
         file.write("time.sleep(600)\n")
     monkeypatch.setitem(plan.STEPS, "machine", plan.Step(plan.machine.run, 3))
-    context = Context(str(tmp_path), read_build_of_nothing(), nvcc="")
+    context = Context(str(tmp_path), Build("cpu"), nvcc="")
     result = plan.run_step("machine", context, entry)
     assert [each.status for each in result.rows] == [OK, FAILED]
     assert "not finished after 3 s" in result.rows[1].said
     assert result.seconds < 60
 
 
-def read_build_of_nothing() -> Any:
-    from gpu_steps.context import Build
-
-    return Build("cpu")
-
-
 def test_a_step_whose_part_was_not_built_is_not_run(tmp_path: Path) -> None:
-    result = plan.run_step("golden", Context(str(tmp_path), read_build_of_nothing()), tmp_path / "none.py")
+    result = plan.run_step("golden", Context(str(tmp_path), Build("cpu")), tmp_path / "none.py")
     assert result.status == NOT_RUN
     assert "golden" in result.rows[0].said
 
@@ -255,7 +284,7 @@ def test_the_sanitizers_verdict_is_read(
     tool.write_text(SANITIZER.format(report=report, code=code))
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    build = type(read_build_of_nothing())("cpu", golden="golden", small_case="small_case")
+    build = Build("cpu", golden="golden", small_case="small_case")
     rows = list(programs.sanitizer(Context(str(tmp_path), build)))
     assert len(rows) == len(programs.SANITIZER_TOOLS) + 2
     assert {row.status for row in rows} == {status}
@@ -313,6 +342,46 @@ def test_contestants_take_turns_and_each_starts_with_a_cold_cache(monkeypatch: p
     warm_up = timing.WARM_UP_CALLS
     assert calls[: 2 * warm_up] == ["a"] * warm_up + ["b"] * warm_up
     assert calls[2 * warm_up :] == ["flush", "a", "flush", "b"] * timing.FEWEST_ROUNDS
+
+
+def test_a_row_of_the_speed_table_needs_no_compiler_and_no_graph(
+    rehearsal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A race on the emulator, by a clock that stands still but for the kernel: all of it but CUDA's own functions."""
+
+    class NeverCompiles:
+        def run(self) -> None:
+            raise RuntimeError("no triton\nhere")
+
+    def no_graph(contestant: Contestant) -> float:
+        if contestant.name == EAGER:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return 2.0
+
+    launch = Prepared.__call__
+
+    def counted(prepared: Prepared) -> None:
+        launch(prepared)
+        FakeEvent.now += 3.0
+
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(timing, "SECONDS_A_TABLE_ROW", 0.0)
+    monkeypatch.setattr(speed, "Flush", lambda bandwidth: lambda: None)
+    monkeypatch.setattr(speed, "in_a_graph", no_graph)
+    monkeypatch.setattr(WellKnown, "compiled", lambda self: NeverCompiles())
+    monkeypatch.setattr(Prepared, "__call__", counted)
+    device, library = Device("cpu"), CrissCrossLibrary(Path(read_build(rehearsal).library))
+    row = speed.race("a row", Case(1, 64, 8, 5, 7), "fp16", library, library, ["narrow"], 1e12, device)
+    times = row.numbers["times"]
+    assert {name: each["median us"] for name, each in times.items() if name != EAGER} == {
+        KERNEL: 3.0, NCHW: 3.0, f"{KERNEL}, narrow": 3.0,
+    }  # fmt: skip
+    assert row.numbers["floor us"] == pytest.approx(35 * 2 * (2 * 8 + 3 * 64) / 1e12 * 1e6)
+    assert row.numbers["in a graph us"] == {KERNEL: 2.0}
+    assert row.numbers["remarks"][COMPILED] == "RuntimeError: no triton"
+    assert "not permitted" in row.numbers["remarks"][f"{EAGER}, in a graph"]
+    assert row.numbers["difference from eager"] < 2e-2
 
 
 def test_percentiles_are_of_single_calls() -> None:

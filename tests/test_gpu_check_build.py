@@ -24,6 +24,7 @@ add_library(ccdeploy_plugins SHARED
 target_include_directories(ccdeploy_plugins PUBLIC include)
 target_compile_definitions(ccdeploy_plugins PRIVATE $<$<BOOL:${CCDEPLOY_ALL_TILES}>:CCDEPLOY_ALL_TILES>)
 target_compile_options(ccdeploy_plugins PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=-v>)
+add_library(ccdeploy_plugin_driver SHARED EXCLUDE_FROM_ALL tensorrt/checks/driver.cpp)
 set_target_properties(ccdeploy_plugins PROPERTIES POSITION_INDEPENDENT_CODE ON)
 """
 SMALL_CUDA = """
@@ -57,7 +58,8 @@ def small_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("primitives.cuh", "values.h", "launch_kernel.cuh", "errors.h"):
         shutil.copy(parts.ROOT / "plugins" / "criss_cross" / name, plugins / "criss_cross")
     (plugins / "criss_cross" / "small.cu").write_text(SMALL_CUDA)
-    (plugins / "tensorrt").mkdir()
+    (plugins / "tensorrt" / "checks").mkdir(parents=True)
+    (plugins / "tensorrt" / "checks" / "driver.cpp").write_text('extern "C" int driver_open() { return 7; }\n')
     (plugins / "tensorrt" / "small.cpp").write_text('extern "C" void setLoggerFinder(void*) {}\n')
     shutil.copy(parts.ROOT / "plugins" / "exports.map", plugins)
     header = "cmake_minimum_required(VERSION 3.22)\nproject(small LANGUAGES CXX CUDA)\n"
@@ -77,6 +79,7 @@ def assert_complete(rows: list[Row], built: Build) -> None:
     assert {row.name: row.status for row in rows if row.status != OK and row.name != "CMake"} == {}, rows
     assert ctypes.CDLL(built.library).ccdeploy_api_version() == 1
     assert ctypes.CDLL(built.tuning).ccdeploy_api_version() == 100
+    assert ctypes.CDLL(built.driver).driver_open() == 7
     # Here there is no GPU, and both programs say so with the exit code for it, or run if there is one.
     for program in (built.golden, built.small_case):
         done = subprocess.run([program], capture_output=True, text=True)

@@ -141,12 +141,16 @@ def compile_with_nvcc(job: Job) -> str:
         objects = list(pool.map(compile_one, sources))
     library = job.tree / LIBRARY
     exports = f"-Xlinker=--version-script={PLUGINS / 'exports.map'},--no-undefined"
-    call([*common, "-shared", "-cudart=static", exports, *objects, "-ldl", "-o", str(library)], job)
+    runtime = "-Xcompiler=-static-libstdc++,-static-libgcc"
+    call([*common, "-shared", "-cudart=static", runtime, exports, *objects, "-ldl", "-o", str(library)], job)
     if not job.all_tiles:
         for program in ("golden", "small_case"):
             link = [str(library), f"-Xlinker=-rpath={job.tree}"] if program == "small_case" else []
             source = PLUGINS / "gpu_check" / f"{program}.cu"
             call([*common, "-lineinfo", "-cudart=static", str(source), *link, "-o", str(job.tree / program)], job)
+        driver = PLUGINS / "tensorrt" / "checks" / "driver.cpp"
+        options = ["-std=c++17", "-O2", "-fPIC", "-shared", str(driver), "-ldl", "-o", str(job.tree / DRIVER)]
+        call([str(find_cxx()), *options], job)
     return ""
 
 

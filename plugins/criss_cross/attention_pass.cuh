@@ -61,27 +61,11 @@ struct SharedLayout {
     static constexpr int kValuesOfStage = Tile::kKeys * kQueryStride;
     static constexpr int kStage = kValuesOfStage + Tile::kKeys * kValueStride;
     static constexpr int kBytes = kFirstStage + Tile::kStages * kStage;
-};
 
-// Turns the 4 x 4 registers of a quad (4 neighbouring lanes) over: register i of lane j becomes register j of lane i.
-// It takes fragments (2 channels of each 8) to 16 bytes of memory (8 channels in a row), and back.
-__device__ __forceinline__ void transpose_quad(uint32_t (&word)[4], int member)
-{
-#pragma unroll
-    for (int bit = 1; bit <= 2; bit *= 2) {
-        bool const upper = (member & bit) != 0;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            if (i & bit)
-                continue;
-            uint32_t const received = exchange_with(upper ? word[i] : word[i | bit], bit);
-            if (upper)
-                word[i] = received;
-            else
-                word[i | bit] = received;
-        }
-    }
-}
+    // After the last step the row pass needs no stages any more: there the residual becomes y.
+    static constexpr int kResult = kFirstStage;
+    static_assert(kResult + Tile::kQueries * kValueStride <= kBytes, "the stages hold a row of values for each query");
+};
 
 template <class T, int kQueryChannels, class Tile, Direction kDirection>
 class AttentionPass {
@@ -90,7 +74,7 @@ class AttentionPass {
     static constexpr int kQueryTiles = Tile::kQueries / 16;
     static constexpr int kKeyTiles = Tile::kKeys / 8;                     // of the energies
     static constexpr int kWarpChannels = Tile::kChannels / Tile::kWarps;  // of the values
-    static constexpr int kGroup = 32;                                     // channels: a quad moves 64 bytes
+    static constexpr int kGroup = 32;                                     // channels: a quad moves 64 bytes of y
     static constexpr int kGroups = kWarpChannels / kGroup;
     static constexpr bool kRow = kDirection == Direction::kRow;
 
@@ -341,7 +325,6 @@ class AttentionPass {
     // Adds up the quads' sums, leaves the state for the row pass, and shares 1 / sum with the other warps.
     __device__ __forceinline__ void finish_softmax()
     {
-        synchronize_block(); // the factors of the last step have been read
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             sum_[half] += exchange_with(sum_[half], 1);
@@ -354,46 +337,89 @@ class AttentionPass {
             // A column of one pixel has no key: it contributes nothing.
             store_shared(factor(warp_, half), sum_[half] == 0.0f ? 0.0f : 1.0f / sum_[half]);
         }
-        synchronize_block();
     }
 
-    // The column pass stores fragments as they are, 4 x 2 channels a lane, since the row pass wants them so again. The
-    // row pass turns them into channels in order, with the residual.
-    __device__ __forceinline__ void store()
+    // The column pass stores fragments as they are, 4 x 2 channels a lane, since the row pass wants them so again.
+    __device__ __forceinline__ void store_partial()
     {
 #pragma unroll
         for (int tile = 0; tile < kQueryTiles; ++tile)
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 int const index = query(tile, half);
-                bool const there = index < place_.length;
                 float const scale = load_shared_float(factor(tile, half));
 #pragma unroll
                 for (int group = 0; group < kGroups; ++group) {
                     int const channel = warp_channel_ + group * kGroup;
-                    if (channel >= operands_.channels) // of the whole warp
+                    if (index >= place_.length || channel >= operands_.channels)
                         continue;
-                    int64_t const offset = pixel(there ? index : 0) * operands_.channels + channel + member_ * 8;
-                    Bytes16 residual{};
-                    if (kRow) {
-                        residual = load_16_bytes(operands_.residual + offset);
-                        transpose_quad(residual.word, member_);
-                    }
-                    Bytes16 out;
+                    Bytes16 partial;
 #pragma unroll
                     for (int i = 0; i < 4; ++i) {
                         float const* const two = &accumulator_[tile][group * 4 + i][half * 2];
-                        float first = 0.0f, second = 0.0f;
-                        if (kRow)
-                            unpack(first, second, residual.word[i], T{});
-                        out.word[i] = pack(fmaf(two[0], scale, first), fmaf(two[1], scale, second), T{});
+                        partial.word[i] = pack(two[0] * scale, two[1] * scale, T{});
                     }
-                    if (kRow)
-                        transpose_quad(out.word, member_);
-                    if (there)
-                        store_16_bytes(operands_.y + offset, out);
+                    store_16_bytes(operands_.y + pixel(index) * operands_.channels + channel + member_ * 8, partial);
                 }
             }
+    }
+
+    // Where the block's part of y or of the residual begins, in elements; its rows; what there is of it.
+    __device__ __forceinline__ int64_t first_result() const
+    {
+        return pixel(place_.first_query) * operands_.channels + place_.first_channel;
+    }
+
+    __device__ __forceinline__ int64_t result_pitch() const
+    {
+        return place_.pixel_step * operands_.channels * 2;
+    }
+
+    __device__ __forceinline__ int queries_left() const
+    {
+        return place_.length - place_.first_query;
+    }
+
+    __device__ __forceinline__ int result_bytes() const
+    {
+        return (operands_.channels - place_.first_channel) * 2;
+    }
+
+    __device__ __forceinline__ void copy_residual()
+    {
+        copy_rows_async<Tile::kQueries, Tile::kChannels * 2, Shared::kValueStride, Tile::kThreads>(
+            shared_ + Shared::kResult, operands_.residual + first_result(), result_pitch(), queries_left(),
+            result_bytes());
+        commit_copies();
+    }
+
+    // Each lane turns the words of the residual that its fragments belong to into words of y, in place. So fragments
+    // become rows without a shuffle, and global memory is read and written in whole rows.
+    __device__ __forceinline__ void add_residual()
+    {
+#pragma unroll
+        for (int tile = 0; tile < kQueryTiles; ++tile)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                float const scale = load_shared_float(factor(tile, half));
+                SharedAddress const row = shared_ + Shared::kResult +
+                                          (tile * 16 + group_ + half * 8) * Shared::kValueStride +
+                                          warp_ * kWarpChannels * 2 + member_ * 4;
+#pragma unroll
+                for (int channels = 0; channels < kGroups * 4; ++channels) {
+                    float const* const two = &accumulator_[tile][channels][half * 2];
+                    float first, second;
+                    unpack(first, second, load_shared_word(row + channels * 16), T{});
+                    store_shared(row + channels * 16,
+                                 pack(fmaf(two[0], scale, first), fmaf(two[1], scale, second), T{}));
+                }
+            }
+    }
+
+    __device__ __forceinline__ void store_result()
+    {
+        store_rows<Tile::kQueries, Tile::kChannels * 2, Shared::kValueStride, Tile::kThreads>(
+            operands_.y + first_result(), shared_ + Shared::kResult, result_pitch(), queries_left(), result_bytes());
     }
 
 public:
@@ -437,8 +463,19 @@ public:
                 add_values(stage(step) + Shared::kValuesOfStage, keys_left);
             }
         }
+        synchronize_block(); // everybody is done with the last step: its stage and its factors are free
+        if (kRow)
+            copy_residual();
         finish_softmax();
-        store();
+        wait_for_copies<0>();
+        synchronize_block(); // the factors are there, and the residual
+        if (kRow) {
+            add_residual();
+            synchronize_block(); // y is there
+            store_result();
+        } else {
+            store_partial();
+        }
     }
 };
 

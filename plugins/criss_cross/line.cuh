@@ -1,4 +1,4 @@
-// A line of pixels, the part of it that a block works on, and how its channels come into shared memory.
+// A line of pixels, the part of it that a block works on, and how its channels come into shared memory and out of it.
 #pragma once
 
 #include "primitives.cuh"
@@ -53,6 +53,24 @@ __device__ __forceinline__ void copy_rows_async(SharedAddress target, void const
         copy_16_bytes_async(target + (first_row + row) * kStride + offset,
                             valid ? column + (first_row + row) * pitch_bytes : source, valid);
     }
+}
+
+// Stores kRows rows of kBytes bytes from shared memory, kStride bytes apart; not rows from `rows` on, nor bytes from
+// `bytes` on.
+template <int kRows, int kBytes, int kStride, int kThreads>
+__device__ __forceinline__ void store_rows(void* target, SharedAddress source, int64_t pitch_bytes, int rows, int bytes)
+{
+    constexpr int kChunks = kBytes / 16;
+    constexpr int kRowsAtOnce = kThreads / kChunks;
+    static_assert(kThreads % kChunks == 0 && kRows % kRowsAtOnce == 0, "every thread stores equally much");
+    int const first_row = thread_index() / kChunks;
+    int const offset = thread_index() % kChunks * 16;
+    char* const column = static_cast<char*>(target) + offset;
+#pragma unroll
+    for (int row = 0; row < kRows; row += kRowsAtOnce)
+        if (first_row + row < rows && offset < bytes)
+            store_16_bytes(column + (first_row + row) * pitch_bytes,
+                           load_shared_16_bytes(source + (first_row + row) * kStride + offset));
 }
 
 } // namespace ccdeploy

@@ -137,6 +137,17 @@ __device__ __forceinline__ Float4 load_shared_float4(SharedAddress source)
     return value;
 }
 
+// The address must be a multiple of 16.
+__device__ __forceinline__ Bytes16 load_shared_16_bytes(SharedAddress source)
+{
+    Bytes16 value;
+    asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(value.word[0]), "=r"(value.word[1]), "=r"(value.word[2]), "=r"(value.word[3])
+                 : "r"(source)
+                 : "memory");
+    return value;
+}
+
 // Starts a copy of 16 bytes from global to shared memory, or of 16 zero bytes if !valid (then `source` is not read).
 // It has landed for this thread after wait_for_copies, and for the others of the block after a barrier behind that.
 // Compute capability 7.5 has no such copies: there it has landed at once.

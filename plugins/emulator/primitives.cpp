@@ -160,6 +160,11 @@ Float4 load_shared_float4(SharedAddress source, Site site)
     return load_shared<Float4>(source, site);
 }
 
+Bytes16 load_shared_16_bytes(SharedAddress source, Site site)
+{
+    return load_shared<Bytes16>(source, site);
+}
+
 void copy_16_bytes_async(SharedAddress target, void const* source, bool valid, Site site)
 {
     check_global(source, Instruction::kCopyAsync, site); // the device wants it also where it does not read

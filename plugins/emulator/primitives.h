@@ -72,6 +72,7 @@ void store_shared(SharedAddress target, float value, emulator::Site site = emula
 float load_shared_float(SharedAddress source, emulator::Site site = emulator::Site::here());
 uint32_t load_shared_word(SharedAddress source, emulator::Site site = emulator::Site::here());
 Float4 load_shared_float4(SharedAddress source, emulator::Site site = emulator::Site::here());
+Bytes16 load_shared_16_bytes(SharedAddress source, emulator::Site site = emulator::Site::here());
 
 // On 7.5 a plain load and store, as there; then the two functions below do nothing.
 void copy_16_bytes_async(SharedAddress target, void const* source, bool valid,

@@ -194,6 +194,19 @@ struct SharedFloat4 {
     }
 };
 
+struct Shared16Bytes {
+    static __device__ void run(Buffers const& buffers)
+    {
+        int const thread = thread_index();
+        for (int i = 0; i < 4; ++i)
+            store_shared(shared_word(i * kThreads + thread), buffers.in<uint32_t>()[i * kThreads + thread]);
+        synchronize_block();
+        Bytes16 const value = load_shared_16_bytes(shared_row((thread * 5 + 1) % kThreads));
+        for (int i = 0; i < 4; ++i)
+            buffers.out<uint32_t>()[thread * 4 + i] = value.word[i];
+    }
+};
+
 // ---- copies -------------------------------------------------------------------------------------------------------
 
 __device__ __forceinline__ void make_stale(int rows)

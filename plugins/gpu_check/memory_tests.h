@@ -99,6 +99,9 @@ inline void add_memory_tests(std::vector<GoldenTest>& tests, std::mt19937& rando
     four.shared_bytes = kThreads * 16;
     four.expected = words_of(kWords, [&](size_t i) { return input[(i / 4 * 5 + 1) % kThreads * 4 + i % 4]; });
     tests.push_back(four);
+    four.name = "load_shared_16_bytes";
+    four.kernel = &golden_kernel<Shared16Bytes>;
+    tests.push_back(four);
 }
 
 inline void add_copy_tests(std::vector<GoldenTest>& tests, std::mt19937& random)

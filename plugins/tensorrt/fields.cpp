@@ -86,17 +86,18 @@ bool read_fields(abi::PluginFieldCollection const* fields, Expected* expected, i
 // The limits of the kernel, asked of the C interface for the smallest problem that has these query channels.
 bool within_limits(int64_t value, int32_t& query_channels)
 {
-    constexpr int64_t kTooMany = INT32_MAX; // of no kernel; refused below like any other number out of range
-    int64_t const narrow = value < 0 || value > kTooMany ? kTooMany : value;
+    if (value < INT32_MIN || value > INT32_MAX)
+        return refuse("field %s is %lld, a number of 32 bits was expected", kQueryChannels,
+                      static_cast<long long>(value));
     ccdeploy_criss_cross problem{};
     problem.type = CCDEPLOY_FLOAT32;
     problem.layout = CCDEPLOY_NHWC;
     problem.tile = CCDEPLOY_TILE_AUTO;
     problem.batch = problem.height = problem.width = 1;
     problem.channels = 32;
-    problem.query_channels = static_cast<int32_t>(narrow);
+    problem.query_channels = static_cast<int32_t>(value);
     if (ccdeploy_criss_cross_supported(&problem, 0) != CCDEPLOY_OK)
-        return refuse("field %s is %lld: %s", kQueryChannels, static_cast<long long>(value), ccdeploy_last_error());
+        return refuse("%s", ccdeploy_last_error());
     query_channels = problem.query_channels;
     return true;
 }

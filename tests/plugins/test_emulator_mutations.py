@@ -88,9 +88,16 @@ MUTANTS = [
     in_attention(
         "no_barrier_for_probabilities", f"{BARRIER} // probabilities and factors", "// ", f"{RACE}|{UNINITIALISED}"
     ),
-    in_attention("no_barrier_before_the_sums", f"{BARRIER} // the factors of the last step", "// ", RACE),
-    in_attention("no_barrier_behind_the_sums", f"        }}\n        {BARRIER}\n    }}", "}\n}", RACE),
+    in_attention("no_barrier_before_the_sums", f"{BARRIER} // everybody is done", "// ", f"{RACE}|{IN_FLIGHT}"),
+    in_attention(
+        "no_barrier_behind_the_sums",
+        f"{BARRIER} // the factors are there",
+        "// ",
+        f"{RACE}|{IN_FLIGHT}|{UNINITIALISED}",
+    ),
+    in_attention("no_barrier_before_the_store", f"{BARRIER} // y is there", "// ", RACE),
     # Copies.
+    in_attention("no_wait_for_the_residual", "        wait_for_copies<0>();\n", "", IN_FLIGHT),
     in_attention(
         "wait_off_by_one", "wait_for_copies<Tile::kStages - 2>", "wait_for_copies<Tile::kStages - 1>", IN_FLIGHT
     ),
@@ -110,7 +117,10 @@ MUTANTS = [
     in_attention("no_queries", "        copy_queries();\n", "", UNINITIALISED),
     # Shared memory.
     in_attention(
-        "shared_memory_too_small", "kFirstStage + Tile::kStages * kStage;", "kFirstStage + kStage;", OUT_OF_BOUNDS
+        "shared_memory_too_small",
+        "kFirstStage + Tile::kStages * kStage;",
+        "kFirstStage + Tile::kStages * kStage - 32;",
+        OUT_OF_BOUNDS,
     ),
     in_attention(
         "rows_too_close", "Tile::kChannels * 2 + kPadding;", "Tile::kChannels * 2 - kPadding;", f"{IN_FLIGHT}|{RACE}"
@@ -142,8 +152,8 @@ MUTANTS = [
     Mutant(
         "rows_of_nobody_are_read",
         "line.cuh",
-        "first_row + row < rows && offset < bytes",
-        "offset < bytes",
+        "valid = first_row + row < rows && offset < bytes",
+        "valid = offset < bytes",
         OUTSIDE_A_TENSOR,
         ONE_COLUMN,
         sanitize=True,
@@ -151,17 +161,35 @@ MUTANTS = [
     Mutant(
         "channels_of_others_are_read",
         "line.cuh",
-        "first_row + row < rows && offset < bytes",
-        "first_row + row < rows",
+        "valid = first_row + row < rows && offset < bytes",
+        "valid = first_row + row < rows",
         DIFFERS,
     ),
-    in_attention(
-        "queries_of_nobody_are_stored", "if (there)\n                        store_16_bytes", "store_16_bytes", DIFFERS
+    Mutant(
+        "queries_of_nobody_are_stored",
+        "line.cuh",
+        "if (first_row + row < rows && offset < bytes)",
+        "if (offset < bytes)",
+        OUTSIDE_A_TENSOR,
+        sanitize=True,
+    ),
+    Mutant(
+        "channels_of_others_are_stored",
+        "line.cuh",
+        "if (first_row + row < rows && offset < bytes)",
+        "if (first_row + row < rows)",
+        OUTSIDE_A_TENSOR,
+        sanitize=True,
     ),
     # Arithmetic.
     in_attention("itself_counts_twice", "!kRow && key == query(warp_, half);", "false;", DIFFERS),
     in_attention("keys_beyond_the_line_count", "if (key >= place_.length || itself)", "if (itself)", DIFFERS),
-    in_attention("no_residual", "unpack(first, second, residual.word[i], T{});", ";", DIFFERS),
+    in_attention(
+        "no_residual",
+        "unpack(first, second, load_shared_word(row + channels * 16), T{});",
+        "first = second = 0;",
+        DIFFERS,
+    ),
     in_attention("sum_not_shrunk", "sum_[half] *= shrink;", ";", DIFFERS, STEEP_LINE),
     in_attention(
         "accumulator_not_shrunk", "accumulator_[tile][channels][i] *= shrink[i / 2];", ";", DIFFERS, STEEP_LINE
@@ -178,7 +206,10 @@ MUTANTS = [
         "division_by_no_sum", "sum_[half] == 0.0f ? 0.0f : 1.0f / sum_[half]", "1.0f / sum_[half]", DIFFERS, ONE_LINE
     ),
     in_attention(
-        "channels_not_in_order", "if (kRow)\n                        transpose_quad(out.word, member_);", "", DIFFERS
+        "channels_not_in_order",
+        "warp_ * kWarpChannels * 2 + member_ * 4;",
+        "warp_ * kWarpChannels * 2 + (member_ ^ 1) * 4;",
+        DIFFERS,
     ),
     # The float32 kernel.
     in_float("no_barrier_before_a_step", f"{BARRIER} // the keys, values", "// ", RACE),

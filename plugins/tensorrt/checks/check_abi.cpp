@@ -40,20 +40,16 @@ namespace host = abi::v11;
 
 int differences = 0;
 
-void differ(char const* entry, char const* what, long long ours, long long theirs)
+void equal(char const* entry, char const* what, long long ours, long long theirs)
 {
+    if (ours == theirs)
+        return;
     std::printf("%s: %s is %lld in our declaration, %lld in NvInfer.h\n", entry, what, ours, theirs);
     ++differences;
 }
 
-void equal(char const* entry, char const* what, long long ours, long long theirs)
-{
-    if (ours != theirs)
-        differ(entry, what, ours, theirs);
-}
-
 template <class Ours, class Theirs>
-void enumerator(char const* entry, Ours ours, Theirs theirs)
+void value(char const* entry, Ours ours, Theirs theirs)
 {
     static_assert(std::is_enum_v<Ours> && std::is_enum_v<Theirs>);
     equal(entry, "size", sizeof ours, sizeof theirs);
@@ -73,13 +69,15 @@ constexpr int passed_as()
         return static_cast<int>(sizeof(Value)) + (std::is_floating_point_v<Value> ? 2000 : 0);
 }
 
+constexpr size_t kBeforeParameters = 3;
+
 template <class Function>
 struct Signature;
 
 template <bool is_const, bool is_noexcept, class Result, class... Parameters>
 struct SignatureOf {
-    static constexpr std::array<int, sizeof...(Parameters) + 3> value{is_const, is_noexcept, passed_as<Result>(),
-                                                                       passed_as<Parameters>()...};
+    static constexpr std::array<int, kBeforeParameters + sizeof...(Parameters)> value{
+        is_const, is_noexcept, passed_as<Result>(), passed_as<Parameters>()...};
 };
 
 template <class C, class R, class... P>
@@ -98,13 +96,13 @@ struct Signature<R (C::*)(P...) const noexcept> : SignatureOf<true, true, R, P..
 template <class Ours, class Theirs>
 void function(char const* entry, Ours ours, Theirs theirs)
 {
-    auto const &our_signature = Signature<Ours>::value;
-    auto const &their_signature = Signature<Theirs>::value;
-    equal(entry, "number of parameters", our_signature.size() - 3, their_signature.size() - 3);
-    if (our_signature.size() == their_signature.size() &&
-        std::memcmp(our_signature.data(), their_signature.data(), sizeof our_signature) != 0) {
-        std::printf("%s: the signature in our declaration is not that in NvInfer.h\n", entry);
-        ++differences;
+    auto const& our_signature = Signature<Ours>::value;
+    auto const& their_signature = Signature<Theirs>::value;
+    equal(entry, "number of parameters", our_signature.size() - kBeforeParameters,
+          their_signature.size() - kBeforeParameters);
+    for (size_t i = 0; i < our_signature.size() && i < their_signature.size(); ++i) {
+        constexpr char const* kWhat[] = {"constness", "noexcept", "kind of result"};
+        equal(entry, i < kBeforeParameters ? kWhat[i] : "kind of parameter", our_signature[i], their_signature[i]);
     }
     static_assert(sizeof ours == sizeof theirs && sizeof ours == 2 * sizeof(long long));
     long long our_place[2], their_place[2];
@@ -114,96 +112,163 @@ void function(char const* entry, Ours ours, Theirs theirs)
     equal(entry, "offset of the base class", our_place[1], their_place[1]);
 }
 
-void check_enumerators()
+// A macro writes each name once; three times by hand, and one day the wrong two are compared.
+#define VALUE(TYPE, NAME) value(#TYPE "::" #NAME, abi::TYPE::NAME, trt::TYPE::NAME)
+#define SIZE(TYPE) equal(#TYPE, "size", sizeof(abi::TYPE), sizeof(trt::TYPE))
+#define MEMBER(TYPE, NAME)                                                                                             \
+    (equal(#TYPE "::" #NAME, "offset", offsetof(abi::TYPE, NAME), offsetof(trt::TYPE, NAME)),                          \
+     equal(#TYPE "::" #NAME, "size", sizeof(abi::TYPE::NAME), sizeof(trt::TYPE::NAME)))
+#define FUNCTION(NAMESPACE, TYPE, NAME) function(#TYPE "::" #NAME, &NAMESPACE::TYPE::NAME, &trt::TYPE::NAME)
+
+void check_values()
 {
-    enumerator("DataType::kFLOAT", abi::DataType::kFLOAT, trt::DataType::kFLOAT);
-    enumerator("DataType::kHALF", abi::DataType::kHALF, trt::DataType::kHALF);
-    enumerator("DataType::kINT8", abi::DataType::kINT8, trt::DataType::kINT8);
-    enumerator("DataType::kINT32", abi::DataType::kINT32, trt::DataType::kINT32);
-    enumerator("DataType::kBOOL", abi::DataType::kBOOL, trt::DataType::kBOOL);
-    enumerator("DataType::kUINT8", abi::DataType::kUINT8, trt::DataType::kUINT8);
-    enumerator("DataType::kFP8", abi::DataType::kFP8, trt::DataType::kFP8);
-    enumerator("DataType::kBF16", abi::DataType::kBF16, trt::DataType::kBF16);
-    enumerator("DataType::kINT64", abi::DataType::kINT64, trt::DataType::kINT64);
-    enumerator("TensorFormat::kLINEAR", abi::TensorFormat::kLINEAR, trt::TensorFormat::kLINEAR);
-    enumerator("TensorFormat::kCHW2", abi::TensorFormat::kCHW2, trt::TensorFormat::kCHW2);
-    enumerator("TensorFormat::kHWC8", abi::TensorFormat::kHWC8, trt::TensorFormat::kHWC8);
-    enumerator("TensorFormat::kCHW4", abi::TensorFormat::kCHW4, trt::TensorFormat::kCHW4);
-    enumerator("TensorFormat::kCHW16", abi::TensorFormat::kCHW16, trt::TensorFormat::kCHW16);
-    enumerator("TensorFormat::kCHW32", abi::TensorFormat::kCHW32, trt::TensorFormat::kCHW32);
-    enumerator("TensorFormat::kHWC", abi::TensorFormat::kHWC, trt::TensorFormat::kHWC);
-    enumerator("TensorFormat::kHWC16", abi::TensorFormat::kHWC16, trt::TensorFormat::kHWC16);
-    enumerator("PluginCapabilityType::kCORE", abi::PluginCapabilityType::kCORE, trt::PluginCapabilityType::kCORE);
-    enumerator("PluginCapabilityType::kBUILD", abi::PluginCapabilityType::kBUILD, trt::PluginCapabilityType::kBUILD);
-    enumerator("PluginCapabilityType::kRUNTIME", abi::PluginCapabilityType::kRUNTIME,
-               trt::PluginCapabilityType::kRUNTIME);
-    enumerator("PluginFieldType::kFLOAT16", abi::PluginFieldType::kFLOAT16, trt::PluginFieldType::kFLOAT16);
-    enumerator("PluginFieldType::kFLOAT32", abi::PluginFieldType::kFLOAT32, trt::PluginFieldType::kFLOAT32);
-    enumerator("PluginFieldType::kFLOAT64", abi::PluginFieldType::kFLOAT64, trt::PluginFieldType::kFLOAT64);
-    enumerator("PluginFieldType::kINT8", abi::PluginFieldType::kINT8, trt::PluginFieldType::kINT8);
-    enumerator("PluginFieldType::kINT16", abi::PluginFieldType::kINT16, trt::PluginFieldType::kINT16);
-    enumerator("PluginFieldType::kINT32", abi::PluginFieldType::kINT32, trt::PluginFieldType::kINT32);
-    enumerator("PluginFieldType::kCHAR", abi::PluginFieldType::kCHAR, trt::PluginFieldType::kCHAR);
-    enumerator("PluginFieldType::kDIMS", abi::PluginFieldType::kDIMS, trt::PluginFieldType::kDIMS);
-    enumerator("PluginFieldType::kUNKNOWN", abi::PluginFieldType::kUNKNOWN, trt::PluginFieldType::kUNKNOWN);
-    enumerator("PluginFieldType::kINT64", abi::PluginFieldType::kINT64, trt::PluginFieldType::kINT64);
-    enumerator("TensorRTPhase::kBUILD", abi::TensorRTPhase::kBUILD, trt::TensorRTPhase::kBUILD);
-    enumerator("TensorRTPhase::kRUNTIME", abi::TensorRTPhase::kRUNTIME, trt::TensorRTPhase::kRUNTIME);
-    enumerator("APILanguage::kCPP", abi::APILanguage::kCPP, trt::APILanguage::kCPP);
-    enumerator("APILanguage::kPYTHON", abi::APILanguage::kPYTHON, trt::APILanguage::kPYTHON);
-    enumerator("Severity::kINTERNAL_ERROR", abi::Severity::kINTERNAL_ERROR, trt::ILogger::Severity::kINTERNAL_ERROR);
-    enumerator("Severity::kERROR", abi::Severity::kERROR, trt::ILogger::Severity::kERROR);
-    enumerator("Severity::kWARNING", abi::Severity::kWARNING, trt::ILogger::Severity::kWARNING);
-    enumerator("Severity::kINFO", abi::Severity::kINFO, trt::ILogger::Severity::kINFO);
-    enumerator("Severity::kVERBOSE", abi::Severity::kVERBOSE, trt::ILogger::Severity::kVERBOSE);
+    VALUE(APILanguage, kCPP);
+    VALUE(APILanguage, kPYTHON);
+    VALUE(DataType, kFLOAT);
+    VALUE(DataType, kHALF);
+    VALUE(DataType, kINT8);
+    VALUE(DataType, kINT32);
+    VALUE(DataType, kBOOL);
+    VALUE(DataType, kUINT8);
+    VALUE(DataType, kFP8);
+    VALUE(DataType, kBF16);
+    VALUE(DataType, kINT64);
+    VALUE(TensorFormat, kLINEAR);
+    VALUE(TensorFormat, kCHW2);
+    VALUE(TensorFormat, kHWC8);
+    VALUE(TensorFormat, kCHW4);
+    VALUE(TensorFormat, kCHW16);
+    VALUE(TensorFormat, kCHW32);
+    VALUE(TensorFormat, kHWC);
+    VALUE(TensorFormat, kHWC16);
+    VALUE(PluginCapabilityType, kCORE);
+    VALUE(PluginCapabilityType, kBUILD);
+    VALUE(PluginCapabilityType, kRUNTIME);
+    VALUE(PluginFieldType, kFLOAT16);
+    VALUE(PluginFieldType, kFLOAT32);
+    VALUE(PluginFieldType, kFLOAT64);
+    VALUE(PluginFieldType, kINT8);
+    VALUE(PluginFieldType, kINT16);
+    VALUE(PluginFieldType, kINT32);
+    VALUE(PluginFieldType, kCHAR);
+    VALUE(PluginFieldType, kDIMS);
+    VALUE(PluginFieldType, kUNKNOWN);
+    VALUE(PluginFieldType, kINT64);
+    VALUE(TensorRTPhase, kBUILD);
+    VALUE(TensorRTPhase, kRUNTIME);
+    value("Severity::kINTERNAL_ERROR", abi::Severity::kINTERNAL_ERROR, trt::ILogger::Severity::kINTERNAL_ERROR);
+    value("Severity::kERROR", abi::Severity::kERROR, trt::ILogger::Severity::kERROR);
+    value("Severity::kWARNING", abi::Severity::kWARNING, trt::ILogger::Severity::kWARNING);
+    value("Severity::kINFO", abi::Severity::kINFO, trt::ILogger::Severity::kINFO);
+    value("Severity::kVERBOSE", abi::Severity::kVERBOSE, trt::ILogger::Severity::kVERBOSE);
 }
 
 void check_layouts()
 {
-    using abi::DimsExprs, abi::DynamicPluginTensorDesc, abi::InterfaceInfo, abi::PluginField,
-        abi::PluginFieldCollection, abi::PluginTensorDesc;
-    equal("InterfaceInfo", "size", sizeof(InterfaceInfo), sizeof(trt::InterfaceInfo));
-    equal("InterfaceInfo::kind", "offset", offsetof(InterfaceInfo, kind), offsetof(trt::InterfaceInfo, kind));
-    equal("InterfaceInfo::major", "offset", offsetof(InterfaceInfo, major), offsetof(trt::InterfaceInfo, major));
-    equal("InterfaceInfo::minor", "offset", offsetof(InterfaceInfo, minor), offsetof(trt::InterfaceInfo, minor));
-    equal("Dims", "size", sizeof(abi::Dims), sizeof(trt::Dims));
-    equal("Dims", "maximum", abi::Dims::kMaxDims, trt::Dims::MAX_DIMS);
-    equal("Dims::nbDims", "offset", offsetof(abi::Dims, nbDims), offsetof(trt::Dims, nbDims));
-    equal("Dims::d", "offset", offsetof(abi::Dims, d), offsetof(trt::Dims, d));
-    equal("Dims::d", "size of an element", sizeof abi::Dims{}.d[0], sizeof trt::Dims{}.d[0]);
-    equal("PluginTensorDesc", "size", sizeof(PluginTensorDesc), sizeof(trt::PluginTensorDesc));
-    equal("PluginTensorDesc::dims", "offset", offsetof(PluginTensorDesc, dims), offsetof(trt::PluginTensorDesc, dims));
-    equal("PluginTensorDesc::type", "offset", offsetof(PluginTensorDesc, type), offsetof(trt::PluginTensorDesc, type));
-    equal("PluginTensorDesc::format", "offset", offsetof(PluginTensorDesc, format),
-          offsetof(trt::PluginTensorDesc, format));
-    equal("PluginTensorDesc::scale", "offset", offsetof(PluginTensorDesc, scale),
-          offsetof(trt::PluginTensorDesc, scale));
-    equal("DynamicPluginTensorDesc", "size", sizeof(DynamicPluginTensorDesc), sizeof(trt::DynamicPluginTensorDesc));
-    equal("DynamicPluginTensorDesc::desc", "offset", offsetof(DynamicPluginTensorDesc, desc),
-          offsetof(trt::DynamicPluginTensorDesc, desc));
-    equal("DynamicPluginTensorDesc::min", "offset", offsetof(DynamicPluginTensorDesc, min),
-          offsetof(trt::DynamicPluginTensorDesc, min));
-    equal("DynamicPluginTensorDesc::max", "offset", offsetof(DynamicPluginTensorDesc, max),
-          offsetof(trt::DynamicPluginTensorDesc, max));
-    equal("DynamicPluginTensorDesc::opt", "offset", offsetof(DynamicPluginTensorDesc, opt),
-          offsetof(trt::DynamicPluginTensorDesc, opt));
-    equal("DimsExprs", "size", sizeof(DimsExprs), sizeof(trt::DimsExprs));
-    equal("DimsExprs::nbDims", "offset", offsetof(DimsExprs, nbDims), offsetof(trt::DimsExprs, nbDims));
-    equal("DimsExprs::d", "offset", offsetof(DimsExprs, d), offsetof(trt::DimsExprs, d));
-    equal("PluginField", "size", sizeof(PluginField), sizeof(trt::PluginField));
-    equal("PluginField::name", "offset", offsetof(PluginField, name), offsetof(trt::PluginField, name));
-    equal("PluginField::data", "offset", offsetof(PluginField, data), offsetof(trt::PluginField, data));
-    equal("PluginField::type", "offset", offsetof(PluginField, type), offsetof(trt::PluginField, type));
-    equal("PluginField::length", "offset", offsetof(PluginField, length), offsetof(trt::PluginField, length));
-    equal("PluginFieldCollection", "size", sizeof(PluginFieldCollection), sizeof(trt::PluginFieldCollection));
-    equal("PluginFieldCollection::nbFields", "offset", offsetof(PluginFieldCollection, nbFields),
-          offsetof(trt::PluginFieldCollection, nbFields));
-    equal("PluginFieldCollection::fields", "offset", offsetof(PluginFieldCollection, fields),
-          offsetof(trt::PluginFieldCollection, fields));
+    SIZE(InterfaceInfo);
+    MEMBER(InterfaceInfo, kind);
+    MEMBER(InterfaceInfo, major);
+    MEMBER(InterfaceInfo, minor);
+    SIZE(Dims);
+    MEMBER(Dims, nbDims);
+    MEMBER(Dims, d);
+    SIZE(PluginTensorDesc);
+    MEMBER(PluginTensorDesc, dims);
+    MEMBER(PluginTensorDesc, type);
+    MEMBER(PluginTensorDesc, format);
+    MEMBER(PluginTensorDesc, scale);
+    SIZE(DynamicPluginTensorDesc);
+    MEMBER(DynamicPluginTensorDesc, desc);
+    MEMBER(DynamicPluginTensorDesc, min);
+    MEMBER(DynamicPluginTensorDesc, max);
+    MEMBER(DynamicPluginTensorDesc, opt);
+    SIZE(DimsExprs);
+    MEMBER(DimsExprs, nbDims);
+    MEMBER(DimsExprs, d);
+    SIZE(PluginField);
+    MEMBER(PluginField, name);
+    MEMBER(PluginField, data);
+    MEMBER(PluginField, type);
+    MEMBER(PluginField, length);
+    SIZE(PluginFieldCollection);
+    MEMBER(PluginFieldCollection, nbFields);
+    MEMBER(PluginFieldCollection, fields);
+    equal("Dims", "number of sizes", abi::Dims::kMaxDims, trt::Dims::MAX_DIMS);
 }
 
-// Our class and theirs, of which every function below is compared.
-#define CCDEPLOY_SLOT(CLASS, FUNCTION) function(#CLASS "::" #FUNCTION, &abi::CLASS::FUNCTION, &trt::CLASS::FUNCTION)
+void check_plugin_functions()
+{
+    FUNCTION(abi, IVersionedInterface, getAPILanguage);
+    FUNCTION(abi, IVersionedInterface, getInterfaceInfo);
+    FUNCTION(abi, IPluginV3, getInterfaceInfo);
+    FUNCTION(abi, IPluginV3, getCapabilityInterface);
+    FUNCTION(abi, IPluginV3, clone);
+    FUNCTION(abi, IPluginV3OneCore, getInterfaceInfo);
+    FUNCTION(abi, IPluginV3OneCore, getPluginName);
+    FUNCTION(abi, IPluginV3OneCore, getPluginVersion);
+    FUNCTION(abi, IPluginV3OneCore, getPluginNamespace);
+    FUNCTION(abi, IPluginV3OneBuild, getInterfaceInfo);
+    FUNCTION(abi, IPluginV3OneBuild, configurePlugin);
+    FUNCTION(abi, IPluginV3OneBuild, getOutputDataTypes);
+    FUNCTION(abi, IPluginV3OneBuild, getOutputShapes);
+    FUNCTION(abi, IPluginV3OneBuild, supportsFormatCombination);
+    FUNCTION(abi, IPluginV3OneBuild, getNbOutputs);
+    FUNCTION(abi, IPluginV3OneBuild, getWorkspaceSize);
+    FUNCTION(abi, IPluginV3OneBuild, getValidTactics);
+    FUNCTION(abi, IPluginV3OneBuild, getNbTactics);
+    FUNCTION(abi, IPluginV3OneBuild, getTimingCacheID);
+    FUNCTION(abi, IPluginV3OneBuild, getFormatCombinationLimit);
+    FUNCTION(abi, IPluginV3OneBuild, getMetadataString);
+    FUNCTION(abi, IPluginV3OneRuntime, getInterfaceInfo);
+    FUNCTION(abi, IPluginV3OneRuntime, setTactic);
+    FUNCTION(abi, IPluginV3OneRuntime, onShapeChange);
+    FUNCTION(abi, IPluginV3OneRuntime, enqueue);
+    FUNCTION(abi, IPluginV3OneRuntime, attachToContext);
+    FUNCTION(abi, IPluginV3OneRuntime, getFieldsToSerialize);
+    FUNCTION(abi, IPluginCreatorV3One, getInterfaceInfo);
+    FUNCTION(abi, IPluginCreatorV3One, createPlugin);
+    FUNCTION(abi, IPluginCreatorV3One, getFieldNames);
+    FUNCTION(abi, IPluginCreatorV3One, getPluginName);
+    FUNCTION(abi, IPluginCreatorV3One, getPluginVersion);
+    FUNCTION(abi, IPluginCreatorV3One, getPluginNamespace);
+}
+
+void check_host_functions()
+{
+    FUNCTION(host, ILogger, log);
+    FUNCTION(host, ILoggerFinder, findLogger);
+    FUNCTION(host, IPluginRegistry, setErrorRecorder);
+    FUNCTION(host, IPluginRegistry, getErrorRecorder);
+    FUNCTION(host, IPluginRegistry, isParentSearchEnabled);
+    FUNCTION(host, IPluginRegistry, setParentSearchEnabled);
+    FUNCTION(host, IPluginRegistry, loadLibrary);
+    FUNCTION(host, IPluginRegistry, deregisterLibrary);
+    FUNCTION(host, IPluginRegistry, getAllCreators);
+    FUNCTION(host, IPluginRegistry, getCreator);
+    // Each has an overload for older plugins in TensorRT 10.
+    function("IPluginRegistry::registerCreator",
+             static_cast<bool (host::IPluginRegistry::*)(abi::IPluginCreatorInterface&, char const*) noexcept>(
+                 &host::IPluginRegistry::registerCreator),
+             static_cast<bool (trt::IPluginRegistry::*)(trt::IPluginCreatorInterface&, char const*) noexcept>(
+                 &trt::IPluginRegistry::registerCreator));
+    function("IPluginRegistry::deregisterCreator",
+             static_cast<bool (host::IPluginRegistry::*)(abi::IPluginCreatorInterface const&) noexcept>(
+                 &host::IPluginRegistry::deregisterCreator),
+             static_cast<bool (trt::IPluginRegistry::*)(trt::IPluginCreatorInterface const&) noexcept>(
+                 &trt::IPluginRegistry::deregisterCreator));
+}
 
 } // namespace
+
+int main()
+{
+    check_values();
+    check_layouts();
+    check_plugin_functions();
+    check_host_functions();
+    std::printf("%d differences from NvInfer.h of TensorRT %d.%d.%d\n", differences, NV_TENSORRT_MAJOR,
+                NV_TENSORRT_MINOR, NV_TENSORRT_PATCH);
+    return differences == 0 ? 0 : 1;
+}
+
 #endif
