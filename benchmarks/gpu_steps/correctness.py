@@ -21,9 +21,6 @@ from gpu_steps.record import DIFFERS, NOT_RUN, OK, Row
 
 _BITS = {torch.float16: torch.int16, torch.bfloat16: torch.int16, torch.float32: torch.int32}
 _OLDEST_FOR_BF16 = (8, 0)
-_STEEP_FP32 = 2.0
-"""How many times as far fp32 may be off where energies reach +-60: a step of float32 is 4e-6 there, and what an energy
-is off, its probability is off in proportion."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,7 @@ class Way:
     @property
     def allowed(self) -> float:
         """The largest error."""
-        factor = _STEEP_FP32 if self.steep and self.precision == "fp32" else 1.0
-        return factor * MAX_ERROR[self.precision]
+        return MAX_ERROR[self.precision]
 
     def __str__(self) -> str:
         energies = ", large energies" if self.steep else ""

@@ -23,6 +23,9 @@ ccdeploy_status launch_pass(Operands<T> const& operands, ccdeploy_tile tile, voi
         reinterpret_cast<void const*>(&attention_kernel<T, kQueryChannels, NarrowTile, CCDEPLOY_TILE_NARROW, kDirection>);
     if (ccdeploy_status const status = find_device(any, device); status != CCDEPLOY_OK)
         return status;
+    if (!holds_type<T>(device.architecture))
+        return fail(CCDEPLOY_UNSUPPORTED, "the code that runs on this GPU is for compute capability %d.%d, 8.0 or newer "
+                    "was expected for bfloat16", device.architecture / 10, device.architecture % 10);
     bool constexpr kRow = kDirection == Direction::kRow;
     int64_t const lines = int64_t{operands.batch} * (kRow ? operands.height : operands.width);
     int64_t const length = kRow ? operands.width : operands.height;

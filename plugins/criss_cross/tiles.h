@@ -61,8 +61,14 @@ template <int kArchitecture, ccdeploy_tile kTile>
 inline constexpr bool kHoldsTile = holds_tile(kArchitecture, kTile); // nvcc: no call in device code
 
 // bfloat16 came to the tensor cores with 8.0.
+template <class T>
+constexpr bool holds_type(int architecture)
+{
+    return !std::is_same_v<T, Bfloat16> || architecture >= 80;
+}
+
 template <int kArchitecture, class T>
-inline constexpr bool kHoldsType = !std::is_same_v<T, Bfloat16> || kArchitecture >= 80;
+inline constexpr bool kHoldsType = holds_type<T>(kArchitecture);
 
 constexpr int64_t blocks_of(int64_t lines, int64_t length, int64_t channels, int channels_of_slice)
 {

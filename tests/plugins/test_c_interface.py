@@ -47,6 +47,20 @@ def buffers(library: ctypes.CDLL) -> Iterator[dict[str, int]]:
     yield {name: (array.ctypes.data + 15) // 16 * 16 for name, array in arrays.items()} | {"bytes": sizes["workspace"]}
 
 
+@contextmanager
+def emulated_architecture(library: ctypes.CDLL, architecture: int) -> Iterator[None]:
+    def configure(value: int) -> None:
+        library.ccdeploy_emulator_configure(
+            ctypes.c_int32(value), ctypes.c_int32(16), ctypes.c_uint64(1), ctypes.c_double(0)
+        )
+
+    configure(architecture)
+    try:
+        yield
+    finally:
+        configure(86)
+
+
 def launch(library: ctypes.CDLL, given: dict[str, int], **changed: int) -> tuple[int, str]:
     order = ("qkv", "residual", "y", "workspace", "bytes")
     values = [{**given, **changed}[name] for name in order]
@@ -152,16 +166,18 @@ def test_the_workspace_grows_with_every_size_and_counts_the_transposes(library: 
 
 
 def test_a_tile_that_the_code_does_not_hold_is_refused(library: ctypes.CDLL) -> None:
-    configure = library.ccdeploy_emulator_configure
-    configure(ctypes.c_int32(75), ctypes.c_int32(16), ctypes.c_uint64(1), ctypes.c_double(0))
-    try:
-        with buffers(library) as given:
-            values = [given[name] for name in ("qkv", "residual", "y", "workspace", "bytes")]
-            wide = problem(tile=2)
-            assert library.ccdeploy_criss_cross_launch(ctypes.byref(wide), *values, None) == UNSUPPORTED
-            assert "tile is 2" in library.ccdeploy_last_error().decode()
-    finally:
-        configure(ctypes.c_int32(86), ctypes.c_int32(16), ctypes.c_uint64(1), ctypes.c_double(0))
+    with emulated_architecture(library, 75), buffers(library) as given:
+        values = [given[name] for name in ("qkv", "residual", "y", "workspace", "bytes")]
+        assert library.ccdeploy_criss_cross_launch(ctypes.byref(problem(tile=2)), *values, None) == UNSUPPORTED
+        assert "tile is 2" in library.ccdeploy_last_error().decode()
+
+
+def test_bfloat16_is_not_launched_where_the_code_has_none(library: ctypes.CDLL) -> None:
+    with emulated_architecture(library, 75), buffers(library) as given:
+        values = [given[name] for name in ("qkv", "residual", "y", "workspace", "bytes")]
+        brain = problem(type=BFLOAT16)
+        assert library.ccdeploy_criss_cross_launch(ctypes.byref(brain), *values, None) == UNSUPPORTED
+        assert "7.5, 8.0 or newer was expected for bfloat16" in library.ccdeploy_last_error().decode()
 
 
 def test_every_status_has_words(library: ctypes.CDLL) -> None:
