@@ -72,9 +72,9 @@ class AttentionPass {
     using Shared = SharedLayout<kQueryChannels, Tile>;
 
     static constexpr int kQueryTiles = Tile::kQueries / 16;
-    static constexpr int kKeyTiles = Tile::kKeys / 8;                     // of the energies
-    static constexpr int kWarpChannels = Tile::kChannels / Tile::kWarps;  // of the values
-    static constexpr int kGroup = 32;                                     // channels: a quad moves 64 bytes of y
+    static constexpr int kKeyTiles = Tile::kKeys / 8;                    // of the energies
+    static constexpr int kWarpChannels = Tile::kChannels / Tile::kWarps; // of the values
+    static constexpr int kGroup = 32;                                    // channels: a quad moves 64 bytes of y
     static constexpr int kGroups = kWarpChannels / kGroup;
     static constexpr bool kRow = kDirection == Direction::kRow;
 
@@ -181,7 +181,8 @@ class AttentionPass {
                     Bytes16 partial{};
                     int const channel = warp_channel_ + group * kGroup;
                     if (there && channel < operands_.channels)
-                        partial = load_16_bytes(operands_.y + pixel(index) * operands_.channels + channel + member_ * 8);
+                        partial =
+                            load_16_bytes(operands_.y + pixel(index) * operands_.channels + channel + member_ * 8);
 #pragma unroll
                     for (int i = 0; i < 4; ++i) {
                         float* const two = &accumulator_[tile][group * 4 + i][half * 2];
@@ -201,10 +202,9 @@ class AttentionPass {
 #pragma unroll
             for (int i = 0; i < 4; ++i)
                 energy[tile][i] = 0.0f;
-        SharedAddress const query_row = shared_ + Shared::kQueries +
-                                        (warp_ * 16 + lane_ % 16) * Shared::kQueryStride + lane_ / 16 * 16;
-        SharedAddress const key_row =
-            keys + (lane_ % 8 + lane_ / 16 * 8) * Shared::kQueryStride + lane_ / 8 % 2 * 16;
+        SharedAddress const query_row =
+            shared_ + Shared::kQueries + (warp_ * 16 + lane_ % 16) * Shared::kQueryStride + lane_ / 16 * 16;
+        SharedAddress const key_row = keys + (lane_ % 8 + lane_ / 16 * 8) * Shared::kQueryStride + lane_ / 8 % 2 * 16;
 #pragma unroll
         for (int channel = 0; channel < kQueryChannels; channel += 16) {
             uint32_t queries[4];
@@ -254,8 +254,8 @@ class AttentionPass {
             reference[half] = maximum_[half] == kMinusInfinity ? 0.0f : maximum_[half];
         }
         int const keys_left = place_.length - first_key;
-        SharedAddress const row = shared_ + Shared::kProbabilities +
-                                  (warp_ * 16 + group_) * Shared::kProbabilityStride + member_ * 4;
+        SharedAddress const row =
+            shared_ + Shared::kProbabilities + (warp_ * 16 + group_) * Shared::kProbabilityStride + member_ * 4;
 #pragma unroll
         for (int tile = 0; tile < kKeyTiles; ++tile) {
             if (tile / 2 * 16 >= keys_left) // not read either: values come in tiles of 16 keys

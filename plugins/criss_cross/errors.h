@@ -9,6 +9,7 @@ namespace ccdeploy {
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
-ccdeploy_status fail(ccdeploy_status status, char const* format, ...);
+ccdeploy_status
+fail(ccdeploy_status status, char const* format, ...);
 
 } // namespace ccdeploy

@@ -212,8 +212,9 @@ class FloatPass {
             for (int key = 0; key < 4; ++key)
 #pragma unroll
                 for (int part = 0; part < kParts; ++part) {
-                    Float4 const value = load_shared_float4(
-                        shared_ + Tile::kValuesAt + (first + key) * Tile::kValueStride + value_column_ * 4 + part * 256);
+                    Float4 const value =
+                        load_shared_float4(shared_ + Tile::kValuesAt + (first + key) * Tile::kValueStride +
+                                           value_column_ * 4 + part * 256);
 #pragma unroll
                     for (int row = 0; row < kValueRows; ++row)
 #pragma unroll
@@ -269,7 +270,8 @@ class FloatPass {
 
 public:
     __device__ __forceinline__ explicit FloatPass(Operands<float> const& operands)
-        : operands_(operands), place_(place_of_block<kDirection>(operands, Tile::kQueries, Tile::kChannels))
+        : operands_(operands)
+        , place_(place_of_block<kDirection>(operands, Tile::kQueries, Tile::kChannels))
     {
     }
 
@@ -282,9 +284,9 @@ public:
             synchronize_block(); // the keys, values, probabilities and factors of the previous step are free
             copy<Tile::kKeys, kQueryChannels, Tile::kQueryStride>(Tile::kKeysAt, first_key, operands_.query_channels,
                                                                   operands_.query_channels);
-            copy<Tile::kKeys, Tile::kChannels, Tile::kValueStride>(
-                Tile::kValuesAt, first_key, 2 * operands_.query_channels + place_.first_channel,
-                operands_.channels - place_.first_channel);
+            copy<Tile::kKeys, Tile::kChannels, Tile::kValueStride>(Tile::kValuesAt, first_key,
+                                                                   2 * operands_.query_channels + place_.first_channel,
+                                                                   operands_.channels - place_.first_channel);
             commit_copies();
             wait_for_copies<0>();
             synchronize_block(); // all copies have landed

@@ -55,9 +55,8 @@ ccdeploy_status transpose(void const* source, void* target, int64_t images, int6
 ccdeploy_status transpose(ccdeploy_criss_cross const& problem, void const* source, void* target, int64_t rows,
                           int64_t columns, void* stream)
 {
-    return problem.type == CCDEPLOY_FLOAT32
-               ? transpose<uint32_t>(source, target, problem.batch, rows, columns, stream)
-               : transpose<Half>(source, target, problem.batch, rows, columns, stream);
+    return problem.type == CCDEPLOY_FLOAT32 ? transpose<uint32_t>(source, target, problem.batch, rows, columns, stream)
+                                            : transpose<Half>(source, target, problem.batch, rows, columns, stream);
 }
 
 template <class T>

@@ -1,4 +1,4 @@
-// The host's side of a launch: which device, and the launch itself. On the CPU emulator/launch_kernel.h takes its place.
+// The host's side of a launch: the current device, and the launch. The emulator puts its own launch_kernel.h here.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace ccdeploy {
 
 // What the choice of a tile needs to know of the current device.
 struct DeviceFacts {
-    int architecture;    // of the code that runs there, major * 10 + minor: at most the device's own
+    int architecture; // of the code that runs there, major * 10 + minor: at most the device's own
     int multiprocessors;
 };
 
@@ -33,7 +33,8 @@ constexpr int kRememberedDevices = 64; // devices beyond are asked anew at every
 // The facts of the current device; `kernel` is any kernel of the library.
 inline ccdeploy_status find_device(void const* kernel, DeviceFacts& facts)
 {
-    static std::atomic<uint32_t> remembered[kRememberedDevices]; // multiprocessors << 8 | architecture; 0: not asked yet
+    // multiprocessors << 8 | architecture; 0: not asked yet
+    static std::atomic<uint32_t> remembered[kRememberedDevices];
     int device = 0;
     if (cudaError_t const error = cudaGetDevice(&device); error != cudaSuccess)
         return cuda_failed(error, "cudaGetDevice");

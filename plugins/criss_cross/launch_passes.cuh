@@ -19,13 +19,15 @@ template <class T, int kQueryChannels, Direction kDirection>
 ccdeploy_status launch_pass(Operands<T> const& operands, ccdeploy_tile tile, void* stream)
 {
     DeviceFacts device{};
-    void const* const any =
-        reinterpret_cast<void const*>(&attention_kernel<T, kQueryChannels, NarrowTile, CCDEPLOY_TILE_NARROW, kDirection>);
+    void const* const any = reinterpret_cast<void const*>(
+        &attention_kernel<T, kQueryChannels, NarrowTile, CCDEPLOY_TILE_NARROW, kDirection>);
     if (ccdeploy_status const status = find_device(any, device); status != CCDEPLOY_OK)
         return status;
     if (!holds_type<T>(device.architecture))
-        return fail(CCDEPLOY_UNSUPPORTED, "the code that runs on this GPU is for compute capability %d.%d, 8.0 or newer "
-                    "was expected for bfloat16", device.architecture / 10, device.architecture % 10);
+        return fail(CCDEPLOY_UNSUPPORTED,
+                    "the code that runs on this GPU is for compute capability %d.%d, 8.0 or newer "
+                    "was expected for bfloat16",
+                    device.architecture / 10, device.architecture % 10);
     bool constexpr kRow = kDirection == Direction::kRow;
     int64_t const lines = int64_t{operands.batch} * (kRow ? operands.height : operands.width);
     int64_t const length = kRow ? operands.width : operands.height;
@@ -37,12 +39,14 @@ ccdeploy_status launch_pass(Operands<T> const& operands, ccdeploy_tile tile, voi
                     widest_tile(device.architecture));
     switch (tile) {
     case CCDEPLOY_TILE_WIDE:
-        return launch_tile<T, kQueryChannels, WideTile, CCDEPLOY_TILE_WIDE, kDirection>(operands, lines, length, stream);
+        return launch_tile<T, kQueryChannels, WideTile, CCDEPLOY_TILE_WIDE, kDirection>(operands, lines, length,
+                                                                                        stream);
     case CCDEPLOY_TILE_DEEP:
-        return launch_tile<T, kQueryChannels, DeepTile, CCDEPLOY_TILE_DEEP, kDirection>(operands, lines, length, stream);
+        return launch_tile<T, kQueryChannels, DeepTile, CCDEPLOY_TILE_DEEP, kDirection>(operands, lines, length,
+                                                                                        stream);
     default:
         return launch_tile<T, kQueryChannels, NarrowTile, CCDEPLOY_TILE_NARROW, kDirection>(operands, lines, length,
-                                                                                          stream);
+                                                                                            stream);
     }
 }
 

@@ -6,7 +6,7 @@
 
 namespace ccdeploy {
 
-// The block's place in the problem. Blocks of one line are neighbours, so that its keys and values stay in the L2 cache.
+// The block's place in the problem. Blocks of one line are neighbours: its keys and values stay in the L2 cache.
 struct Place {
     int64_t first_pixel; // of the line
     int64_t pixel_step;  // from one pixel of the line to the next
@@ -30,8 +30,7 @@ __device__ __forceinline__ Place place_of_block(Operands<T> const& operands, int
     block /= slices;
     int64_t const line = block % lines;
     int64_t const image = block / lines;
-    int64_t const first_pixel =
-        image * operands.height * operands.width + (kRow ? line * operands.width : line);
+    int64_t const first_pixel = image * operands.height * operands.width + (kRow ? line * operands.width : line);
     return {first_pixel, kRow ? 1 : operands.width, length, first_query, first_channel};
 }
 

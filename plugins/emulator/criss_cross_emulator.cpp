@@ -30,7 +30,8 @@ constexpr int kNotANumber = 0xff; // of every byte: NaN in every type
 // Device memory: exactly as many bytes as asked for, so that an address sanitizer sees the first one beyond.
 class DeviceMemory {
 public:
-    explicit DeviceMemory(size_t bytes) : bytes_(bytes)
+    explicit DeviceMemory(size_t bytes)
+        : bytes_(bytes)
     {
         void* memory = nullptr;
         if (posix_memalign(&memory, kAlignment, bytes) != 0)

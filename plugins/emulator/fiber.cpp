@@ -166,7 +166,9 @@ void Fiber::entered()
     arrived(nullptr);
 }
 
-Stacks::Stacks(int count) : count_(count), guard_bytes_(static_cast<size_t>(sysconf(_SC_PAGESIZE)))
+Stacks::Stacks(int count)
+    : count_(count)
+    , guard_bytes_(static_cast<size_t>(sysconf(_SC_PAGESIZE)))
 {
     size_t const bytes = static_cast<size_t>(count) * (kBytes + guard_bytes_);
     void* const memory =

@@ -8,7 +8,10 @@ namespace ccdeploy::emulator {
 
 class Random {
 public:
-    explicit Random(uint64_t seed) : state_(seed) {}
+    explicit Random(uint64_t seed)
+        : state_(seed)
+    {
+    }
 
     // SplitMix64 (Steele, Lea and Flood, 2014).
     uint64_t next()

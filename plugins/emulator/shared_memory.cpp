@@ -22,7 +22,8 @@ std::string byte_of(size_t word)
 } // namespace
 
 SharedMemory::SharedMemory(int bytes)
-    : bytes_(static_cast<size_t>(bytes)), words_((static_cast<size_t>(bytes) + kWordBytes - 1) / kWordBytes)
+    : bytes_(static_cast<size_t>(bytes))
+    , words_((static_cast<size_t>(bytes) + kWordBytes - 1) / kWordBytes)
 {
 }
 

@@ -38,7 +38,7 @@ public:
     void read(void* target, uint32_t source, int bytes, Actor const& actor, bool for_whole_warp = false);
     void write(uint32_t target, void const* source, int bytes, Actor const& actor);
 
-    void start_copy(uint32_t target, Actor const& actor);                    // 16 bytes
+    void start_copy(uint32_t target, Actor const& actor);                      // 16 bytes
     void land_copy(uint32_t target, Bytes16 const& value, Actor const& actor); // started by the same thread
 
 private:

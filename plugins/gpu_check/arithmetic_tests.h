@@ -20,8 +20,9 @@ inline double two_units(float result)
 inline void add_exp2_test(std::vector<GoldenTest>& tests, std::mt19937& random)
 {
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
-    std::vector<float> x = {0.0f, -0.0f, kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN(),
-                            128.0f, 129.5f, 1e30f, -126.5f, -127.0f, -140.0f, -150.0f, -1e30f, 1e-40f, -1e-40f};
+    std::vector<float> x = {0.0f,    -0.0f,   kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN(),
+                            128.0f,  129.5f,  1e30f,     -126.5f,    -127.0f,
+                            -140.0f, -150.0f, -1e30f,    1e-40f,     -1e-40f};
     for (int integer = -125; integer < 128; ++integer)
         x.push_back(static_cast<float>(integer));
     for (int i = 0; i < 4096; ++i)
@@ -146,8 +147,11 @@ template <class T>
 GoldenTest multiply_test(std::mt19937& random)
 {
     constexpr int kProducts = 8; // of each kind, for each warp
-    GoldenTest test{std::string("multiply_add (") + FormatOf<T>::kName + ")", &golden_kernel<MultiplyAdd<T>>,
-                    Comparison::kFloats, {}, {}};
+    GoldenTest test{std::string("multiply_add (") + FormatOf<T>::kName + ")",
+                    &golden_kernel<MultiplyAdd<T>>,
+                    Comparison::kFloats,
+                    {},
+                    {}};
     test.count = 2 * kProducts;
     test.oldest = std::is_same_v<T, Half> ? 75 : 80;
     for (int index = 0; index < test.count; ++index)
@@ -192,8 +196,15 @@ GoldenTest pack_test(std::mt19937& random)
 {
     using Format = FormatOf<T>;
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
-    std::vector<float> x = {0.0f, -0.0f, kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN(),
-                            std::numeric_limits<float>::max(), std::numeric_limits<float>::min(), 1e-45f, -1e-45f};
+    std::vector<float> x = {0.0f,
+                            -0.0f,
+                            kInfinity,
+                            -kInfinity,
+                            std::numeric_limits<float>::quiet_NaN(),
+                            std::numeric_limits<float>::max(),
+                            std::numeric_limits<float>::min(),
+                            1e-45f,
+                            -1e-45f};
     // Every value of the format, the tie above it, and both neighbours of the tie; with both signs in turn.
     for (uint32_t bits = 0; bits < Format::kInfinity; ++bits) {
         double const here = Format::magnitude(bits), next = Format::magnitude(bits + 1);
@@ -207,8 +218,11 @@ GoldenTest pack_test(std::mt19937& random)
         x.push_back(float_of(static_cast<uint32_t>(random())));
     if (x.size() % 2 != 0)
         x.push_back(1.0f);
-    GoldenTest test{std::string("pack (") + Format::kName + ")", &golden_kernel<Pack<T>>,
-                    std::is_same_v<T, Half> ? Comparison::kHalves : Comparison::kBfloat16s, {}, {}};
+    GoldenTest test{std::string("pack (") + Format::kName + ")",
+                    &golden_kernel<Pack<T>>,
+                    std::is_same_v<T, Half> ? Comparison::kHalves : Comparison::kBfloat16s,
+                    {},
+                    {}};
     test.count = static_cast<int>(x.size() / 2);
     test.oldest = std::is_same_v<T, Half> ? 75 : 80;
     for (float const value : x)
@@ -224,8 +238,8 @@ GoldenTest unpack_test()
 {
     using Format = FormatOf<T>;
     constexpr uint32_t kPatterns = 0x10000;
-    GoldenTest test{std::string("unpack (") + Format::kName + ")", &golden_kernel<Unpack<T>>, Comparison::kFloats, {},
-                    {}};
+    GoldenTest test{
+        std::string("unpack (") + Format::kName + ")", &golden_kernel<Unpack<T>>, Comparison::kFloats, {}, {}};
     test.count = kPatterns / 2;
     for (uint32_t low = 0; low < kPatterns / 2; ++low) {
         uint32_t const high = kPatterns - 1 - low;

@@ -120,7 +120,9 @@ inline std::string device_name()
 template <class T>
 class DeviceArray {
 public:
-    explicit DeviceArray(std::vector<T> const& values) : count_(values.size()), memory_(allocate(count_ * sizeof(T)))
+    explicit DeviceArray(std::vector<T> const& values)
+        : count_(values.size())
+        , memory_(allocate(count_ * sizeof(T)))
     {
         failed_ = copy(memory_, values.data(), count_ * sizeof(T));
     }

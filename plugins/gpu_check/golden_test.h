@@ -29,16 +29,16 @@ struct GoldenTest {
     int count = 0; // of Buffers
     int shared_bytes = 0;
     int blocks = 1;
-    int oldest = 75; // compute capability
+    int oldest = 75;                // compute capability
     std::vector<double> bound = {}; // of kFloats, one for each value; empty: none
 };
 
 struct Outcome {
-    std::string failed;  // what CUDA said, or nothing
+    std::string failed; // what CUDA said, or nothing
     size_t values = 0;
     size_t wrong = 0;
-    size_t first = 0;    // index of the first wrong value
-    std::string seen;    // that value
+    size_t first = 0; // index of the first wrong value
+    std::string seen; // that value
     std::string expected;
 
     bool ok() const

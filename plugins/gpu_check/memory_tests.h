@@ -34,16 +34,16 @@ inline void add_launch_tests(std::vector<GoldenTest>& tests, std::mt19937& rando
     constexpr size_t kLast = Indices::kBlocks * kThreads;
     GoldenTest indices{"thread_index and block_index", &golden_kernel<Indices>, Comparison::kBits, {}, {}};
     indices.blocks = Indices::kBlocks;
-    indices.expected = words_of(
-        kLast, [](size_t i) { return static_cast<uint32_t>(i / kThreads * 1000 + i % kThreads); });
+    indices.expected =
+        words_of(kLast, [](size_t i) { return static_cast<uint32_t>(i / kThreads * 1000 + i % kThreads); });
     tests.push_back(indices);
 
     GoldenTest start{"shared_memory", &golden_kernel<SharedMemoryStart>, Comparison::kBits, {}, Words(kThreads, 0)};
     start.shared_bytes = 16;
     tests.push_back(start);
 
-    GoldenTest barrier{"synchronize_block", &golden_kernel<Barrier>, Comparison::kBits,
-                       different_words(kThreads, random), {}};
+    GoldenTest barrier{
+        "synchronize_block", &golden_kernel<Barrier>, Comparison::kBits, different_words(kThreads, random), {}};
     barrier.shared_bytes = kThreads * 4;
     barrier.expected = words_of(size_t{Barrier::kRounds} * kThreads, [&](size_t i) {
         return barrier.input[i % kThreads ^ 32] + static_cast<uint32_t>(i / kThreads);
@@ -54,8 +54,8 @@ inline void add_launch_tests(std::vector<GoldenTest>& tests, std::mt19937& rando
 inline void add_exchange_tests(std::vector<GoldenTest>& tests, std::mt19937& random)
 {
     Words const input = different_words(kThreads, random);
-    Words const expected = words_of(
-        size_t{5} * kThreads, [&](size_t i) { return input[i % kThreads ^ size_t{1} << i / kThreads]; });
+    Words const expected =
+        words_of(size_t{5} * kThreads, [&](size_t i) { return input[i % kThreads ^ size_t{1} << i / kThreads]; });
     tests.push_back({"exchange_with (word)", &golden_kernel<Exchange<uint32_t>>, Comparison::kBits, input, expected});
     tests.push_back({"exchange_with (float)", &golden_kernel<Exchange<float>>, Comparison::kBits, input, expected});
 
@@ -67,9 +67,8 @@ inline void add_exchange_tests(std::vector<GoldenTest>& tests, std::mt19937& ran
         any.input.insert(any.input.end(), {static_cast<uint32_t>(random()), static_cast<uint32_t>(random() | 1)});
     }
     any.count = static_cast<int>(any.input.size() / 2);
-    any.expected = words_of(any.input.size() / 2 * kThreads, [&](size_t i) {
-        return any.input[i / kThreads * 2 + i % kThreads / 32] != 0 ? 1u : 0u;
-    });
+    any.expected = words_of(any.input.size() / 2 * kThreads,
+                            [&](size_t i) { return any.input[i / kThreads * 2 + i % kThreads / 32] != 0 ? 1u : 0u; });
     tests.push_back(any);
 }
 
@@ -89,8 +88,8 @@ inline void add_memory_tests(std::vector<GoldenTest>& tests, std::mt19937& rando
     Words const moved = words_of(kThreads, [&](size_t i) { return one[(i * 7 + 3) % kThreads]; });
     GoldenTest words{"store_shared and load_shared_word", &golden_kernel<SharedValues<uint32_t>>, Comparison::kBits,
                      one, moved};
-    GoldenTest floats{"store_shared and load_shared_float", &golden_kernel<SharedValues<float>>, Comparison::kBits,
-                      one, moved};
+    GoldenTest floats{"store_shared and load_shared_float", &golden_kernel<SharedValues<float>>, Comparison::kBits, one,
+                      moved};
     words.shared_bytes = floats.shared_bytes = kThreads * 4;
     tests.push_back(words);
     tests.push_back(floats);
@@ -107,8 +106,8 @@ inline void add_memory_tests(std::vector<GoldenTest>& tests, std::mt19937& rando
 inline void add_copy_tests(std::vector<GoldenTest>& tests, std::mt19937& random)
 {
     constexpr size_t kWords = size_t{kThreads} * 4;
-    GoldenTest copies{"copy_16_bytes_async", &golden_kernel<Copies>, Comparison::kBits,
-                      different_words(kWords, random), {}};
+    GoldenTest copies{
+        "copy_16_bytes_async", &golden_kernel<Copies>, Comparison::kBits, different_words(kWords, random), {}};
     copies.shared_bytes = kThreads * 16;
     copies.expected = words_of(kWords, [&](size_t i) { return i / 4 % 3 != 0 ? copies.input[i] : 0u; });
     tests.push_back(copies);

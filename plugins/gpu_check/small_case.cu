@@ -109,8 +109,7 @@ std::string run(ccdeploy_criss_cross const& problem)
     size_t const pixels = static_cast<size_t>(problem.height) * static_cast<size_t>(problem.width);
     for (size_t i = 0; i < result.size() / bytes; ++i) {
         size_t const wide = static_cast<size_t>(problem.channels);
-        int const channel =
-            static_cast<int>(problem.layout == CCDEPLOY_NHWC ? i % wide : i / pixels % wide);
+        int const channel = static_cast<int>(problem.layout == CCDEPLOY_NHWC ? i % wide : i / pixels % wide);
         uint32_t bits = 0;
         std::memcpy(&bits, &result[i * bytes], bytes);
         double const seen = decode(problem.type, bits);
@@ -137,8 +136,8 @@ int run_all()
     for (int32_t type = CCDEPLOY_FLOAT32; type <= CCDEPLOY_BFLOAT16; ++type)
         for (int32_t layout = CCDEPLOY_NHWC; layout <= CCDEPLOY_NCHW; ++layout)
             for (auto const& size : sizes) {
-                ccdeploy_criss_cross const problem{type,        layout,         CCDEPLOY_TILE_AUTO,
-                                                   size.batch,  size.channels,  size.query_channels,
+                ccdeploy_criss_cross const problem{type,        layout,        CCDEPLOY_TILE_AUTO,
+                                                   size.batch,  size.channels, size.query_channels,
                                                    size.height, size.width};
                 if (ccdeploy_criss_cross_supported(&problem, architecture()) != CCDEPLOY_OK) {
                     std::printf("type %d: not run: %s\n", type, ccdeploy_last_error());
