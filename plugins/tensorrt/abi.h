@@ -105,7 +105,8 @@ struct PluginFieldCollection {
 
 // x86-64 and aarch64 agree on all of these.
 static_assert(sizeof(void*) == 8, "TensorRT's plugin interface is declared for 64-bit machines");
-static_assert(sizeof(InterfaceInfo) == 16 && offsetof(InterfaceInfo, major) == 8 && offsetof(InterfaceInfo, minor) == 12);
+static_assert(sizeof(InterfaceInfo) == 16 && offsetof(InterfaceInfo, major) == 8 &&
+              offsetof(InterfaceInfo, minor) == 12);
 static_assert(sizeof(Dims) == 72 && offsetof(Dims, d) == 8);
 static_assert(sizeof(PluginTensorDesc) == 88 && offsetof(PluginTensorDesc, type) == 72);
 static_assert(offsetof(PluginTensorDesc, format) == 76 && offsetof(PluginTensorDesc, scale) == 80);
@@ -126,8 +127,7 @@ public:
     virtual ~IVersionedInterface() noexcept = default;
 };
 
-class IPluginCapability : public IVersionedInterface {
-};
+class IPluginCapability : public IVersionedInterface {};
 
 class IPluginV3 : public IVersionedInterface {
 public:
@@ -195,8 +195,7 @@ public:
     virtual PluginFieldCollection const* getFieldsToSerialize() noexcept = 0;
 };
 
-class IPluginCreatorInterface : public IVersionedInterface {
-};
+class IPluginCreatorInterface : public IVersionedInterface {};
 
 class IPluginCreatorV3One : public IPluginCreatorInterface {
 public:
@@ -204,7 +203,8 @@ public:
     {
         return {"PLUGIN CREATOR_V3ONE", 1, 0};
     }
-    virtual IPluginV3* createPlugin(char const* name, PluginFieldCollection const* fc, TensorRTPhase phase) noexcept = 0;
+    virtual IPluginV3* createPlugin(char const* name, PluginFieldCollection const* fc,
+                                    TensorRTPhase phase) noexcept = 0;
     virtual PluginFieldCollection const* getFieldNames() noexcept = 0;
     virtual char const* getPluginName() const noexcept = 0;
     virtual char const* getPluginVersion() const noexcept = 0;

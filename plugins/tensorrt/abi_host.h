@@ -49,7 +49,8 @@ public:
     virtual void deregisterLibrary(void* handle) noexcept = 0;
     virtual bool registerCreator(IPluginCreatorInterface& creator, char const* pluginNamespace) noexcept = 0;
     virtual IPluginCreatorInterface* const* getAllCreators(int32_t* numCreators) const noexcept = 0;
-    virtual IPluginCreatorInterface* getCreator(char const* name, char const* version, char const* nameSpace) noexcept = 0;
+    virtual IPluginCreatorInterface* getCreator(char const* name, char const* version,
+                                                char const* nameSpace) noexcept = 0;
     virtual bool deregisterCreator(IPluginCreatorInterface const& creator) noexcept = 0;
 };
 
@@ -88,7 +89,8 @@ public:
     virtual void deregisterLibrary(void* handle) noexcept = 0;
     virtual bool registerCreator(IPluginCreatorInterface& creator, char const* pluginNamespace) noexcept = 0;
     virtual IPluginCreatorInterface* const* getAllCreators(int32_t* numCreators) const noexcept = 0;
-    virtual IPluginCreatorInterface* getCreator(char const* name, char const* version, char const* nameSpace) noexcept = 0;
+    virtual IPluginCreatorInterface* getCreator(char const* name, char const* version,
+                                                char const* nameSpace) noexcept = 0;
     virtual bool deregisterCreator(IPluginCreatorInterface const& creator) noexcept = 0;
 };
 

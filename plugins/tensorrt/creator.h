@@ -8,7 +8,8 @@ namespace ccdeploy::tensorrt {
 class Creator final : public abi::IPluginCreatorV3One {
 public:
     // `plugin_namespace` is a literal.
-    constexpr explicit Creator(char const* plugin_namespace) : plugin_namespace_(plugin_namespace)
+    constexpr explicit Creator(char const* plugin_namespace)
+        : plugin_namespace_(plugin_namespace)
     {
     }
 

@@ -10,7 +10,7 @@ abi::Generation generation_of_library(void* handle);
 
 // A plugin registry: TensorRT, TensorRT-RTX and the lean runtime have one each.
 struct LoadedTensorRT {
-    void* handle; // of its library, from dlopen: whoever has it must dlclose it
+    void* handle;   // of its library, from dlopen: whoever has it must dlclose it
     void* registry; // an IPluginRegistry of that generation
     abi::Generation generation;
 };

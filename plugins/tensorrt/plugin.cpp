@@ -113,7 +113,9 @@ bool read_problem(char const* function, abi::PluginTensorDesc const* in, abi::Pl
 } // namespace
 
 Plugin::Plugin(int32_t query_channels, char const* plugin_namespace)
-    : query_channels_(query_channels), plugin_namespace_(plugin_namespace), serialized_{}
+    : query_channels_(query_channels)
+    , plugin_namespace_(plugin_namespace)
+    , serialized_{}
 {
     std::snprintf(description_, sizeof description_, "%s=%d", kQueryChannels, query_channels);
 }
@@ -157,8 +159,8 @@ char const* Plugin::getPluginNamespace() const noexcept
 int32_t Plugin::configurePlugin(abi::DynamicPluginTensorDesc const* in, int32_t nbInputs,
                                 abi::DynamicPluginTensorDesc const*, int32_t nbOutputs) noexcept
 {
-    // The largest shapes of the profile are within the limits, or it is told now. Type and format may not be chosen yet;
-    // no limit depends on them.
+    // The largest shapes of the profile are within the limits, or it is told now. Type and format may not be chosen
+    // yet; no limit depends on them.
     ccdeploy_criss_cross problem{};
     return check_count("configurePlugin", nbInputs, nbOutputs) &&
                    read_sizes(in[kQkv].max, in[kResidual].max, query_channels_, problem) &&

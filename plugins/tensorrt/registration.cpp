@@ -1,11 +1,12 @@
 // How TensorRT finds the plugin.
 //
 // A host that knows plugin libraries (IPluginRegistry::loadLibrary, an engine with the library embedded) opens the
-// library, calls getCreators() and registers what it gets. A tool that only opens it (Polygraphy's --plugins, LD_PRELOAD)
-// expects it to register itself: the constructor below does so with every TensorRT that is already in the process.
+// library, calls getCreators() and registers what it gets. A tool that only opens it (Polygraphy's --plugins,
+// LD_PRELOAD) expects it to register itself: the constructor below does so with every TensorRT that is already in the
+// process.
 //
-// The constructor cannot know which of the two has opened the library, and a host that is handed creators which stand in
-// its registry already takes them for duplicates and fails. So getCreators() takes back what the constructor
+// The constructor cannot know which of the two has opened the library, and a host that is handed creators which stand
+// in its registry already takes them for duplicates and fails. So getCreators() takes back what the constructor
 // registered: who asks for the creators is the one to register them.
 #include <cstdlib>
 #include <mutex>
@@ -26,12 +27,11 @@ constexpr int32_t kCreators = 2;
 
 // Never destroyed: TensorRT's registry may look at its creators until the process ends.
 union Creators {
-    constexpr Creators() : creator{Creator(""), Creator("ccdeploy")}
+    constexpr Creators()
+        : creator{Creator(""), Creator("ccdeploy")}
     {
     }
-    ~Creators()
-    {
-    }
+    ~Creators() {}
     Creator creator[kCreators];
 };
 

@@ -34,9 +34,9 @@ extern "C" {
 
 typedef enum ccdeploy_status {
     CCDEPLOY_OK = 0,
-    CCDEPLOY_BAD_ARGUMENT = 1,        /* a null or misaligned pointer, overlap, a value that is none of an enumeration */
-    CCDEPLOY_UNSUPPORTED = 2,         /* a shape or type outside the limits of the kernel */
-    CCDEPLOY_NO_CODE = 3,             /* the library was not built for this GPU */
+    CCDEPLOY_BAD_ARGUMENT = 1, /* a null or misaligned pointer, overlap, a value that is none of an enumeration */
+    CCDEPLOY_UNSUPPORTED = 2,  /* a shape or type outside the limits of the kernel */
+    CCDEPLOY_NO_CODE = 3,      /* the library was not built for this GPU */
     CCDEPLOY_WORKSPACE_TOO_SMALL = 4, /* fewer bytes than ccdeploy_criss_cross_workspace() asks for */
     CCDEPLOY_CUDA_ERROR = 5           /* CUDA refused the launch */
 } ccdeploy_status;
@@ -88,16 +88,16 @@ CCDEPLOY_PUBLIC char const* ccdeploy_last_error(void);
 
 /* Whether the kernel computes this problem on GPUs of a compute capability, written as major * 10 + minor; 0: on any.
  * It asks no GPU, and does not say whether the library holds code for that one: a launch does. */
-CCDEPLOY_PUBLIC ccdeploy_status ccdeploy_criss_cross_supported(
-    ccdeploy_criss_cross const* problem, int32_t compute_capability);
+CCDEPLOY_PUBLIC ccdeploy_status ccdeploy_criss_cross_supported(ccdeploy_criss_cross const* problem,
+                                                               int32_t compute_capability);
 
 /* Bytes of scratch memory that a launch needs. It grows with every size of the problem. */
 CCDEPLOY_PUBLIC ccdeploy_status ccdeploy_criss_cross_workspace(ccdeploy_criss_cross const* problem, size_t* bytes);
 
 /* Launches on the current device. All pointers are device pointers; `stream` is a cudaStream_t. */
-CCDEPLOY_PUBLIC ccdeploy_status ccdeploy_criss_cross_launch(
-    ccdeploy_criss_cross const* problem, void const* qkv, void const* residual, void* y, void* workspace,
-    size_t workspace_bytes, void* stream);
+CCDEPLOY_PUBLIC ccdeploy_status ccdeploy_criss_cross_launch(ccdeploy_criss_cross const* problem, void const* qkv,
+                                                            void const* residual, void* y, void* workspace,
+                                                            size_t workspace_bytes, void* stream);
 
 #ifdef __cplusplus
 }

@@ -2,7 +2,8 @@
 // places in virtual tables. Prints what differs; the exit code is 0 if nothing does.
 //
 // A pointer to a virtual member function holds, in the Itanium C++ ABI that every Linux compiler follows, the place of
-// the function in the table of its class. So two such pointers have the same bytes if the functions have the same place.
+// the function in the table of its class. So two such pointers have the same bytes if the functions have the same
+// place.
 #include <NvInfer.h>
 
 #include <array>
@@ -81,17 +82,13 @@ struct SignatureOf {
 };
 
 template <class C, class R, class... P>
-struct Signature<R (C::*)(P...)> : SignatureOf<false, false, R, P...> {
-};
+struct Signature<R (C::*)(P...)> : SignatureOf<false, false, R, P...> {};
 template <class C, class R, class... P>
-struct Signature<R (C::*)(P...) const> : SignatureOf<true, false, R, P...> {
-};
+struct Signature<R (C::*)(P...) const> : SignatureOf<true, false, R, P...> {};
 template <class C, class R, class... P>
-struct Signature<R (C::*)(P...) noexcept> : SignatureOf<false, true, R, P...> {
-};
+struct Signature<R (C::*)(P...) noexcept> : SignatureOf<false, true, R, P...> {};
 template <class C, class R, class... P>
-struct Signature<R (C::*)(P...) const noexcept> : SignatureOf<true, true, R, P...> {
-};
+struct Signature<R (C::*)(P...) const noexcept> : SignatureOf<true, true, R, P...> {};
 
 template <class Ours, class Theirs>
 void function(char const* entry, Ours ours, Theirs theirs)
@@ -115,8 +112,8 @@ void function(char const* entry, Ours ours, Theirs theirs)
 // A macro writes each name once; three times by hand, and one day the wrong two are compared.
 #define VALUE(TYPE, NAME) value(#TYPE "::" #NAME, abi::TYPE::NAME, trt::TYPE::NAME)
 #define SIZE(TYPE) equal(#TYPE, "size", sizeof(abi::TYPE), sizeof(trt::TYPE))
-#define MEMBER(TYPE, NAME)                                                                                             \
-    (equal(#TYPE "::" #NAME, "offset", offsetof(abi::TYPE, NAME), offsetof(trt::TYPE, NAME)),                          \
+#define MEMBER(TYPE, NAME)                                                                    \
+    (equal(#TYPE "::" #NAME, "offset", offsetof(abi::TYPE, NAME), offsetof(trt::TYPE, NAME)), \
      equal(#TYPE "::" #NAME, "size", sizeof(abi::TYPE::NAME), sizeof(trt::TYPE::NAME)))
 #define FUNCTION(NAMESPACE, TYPE, NAME) function(#TYPE "::" #NAME, &NAMESPACE::TYPE::NAME, &trt::TYPE::NAME)
 
