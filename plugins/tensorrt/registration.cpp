@@ -2,8 +2,8 @@
 //
 // A host that knows plugin libraries (IPluginRegistry::loadLibrary, an engine with the library embedded) opens the
 // library, calls getCreators() and registers what it gets. A tool that only opens it (Polygraphy's --plugins,
-// LD_PRELOAD) expects it to register itself: the constructor below does so with every TensorRT that is already in the
-// process.
+// Triton, DeepStream) expects it to register itself: the constructor below does so with every TensorRT that is already
+// in the process.
 //
 // The constructor cannot know which of the two has opened the library, and a host that is handed creators which stand
 // in its registry already takes them for duplicates and fails. So getCreators() takes back what the constructor

@@ -63,6 +63,50 @@ def test_refusal_is_told_where_there_is_no_logger(plugin_library: Library, name:
     assert "CrissCrossAttention: query_channels is 7, a multiple of 8 from 8 to 128 was expected" in said
 
 
+def test_builder_may_have_a_registry_of_its_own(plugin_library: Library):
+    """As trtexec loads it. The library then stands there and not, by itself, in that of the process too."""
+    RTX.folder()
+    script = """
+import sys, tensorrt_rtx_bindings as trt
+builder = trt.Builder(trt.Logger(trt.Logger.INTERNAL_ERROR))
+own, common = builder.get_plugin_registry(), trt.get_plugin_registry()
+assert own.load_library(sys.argv[1]) is not None
+for registry, expected in ((own, True), (common, False)):
+    for namespace in ("", "ccdeploy"):
+        assert (registry.get_creator("CrissCrossAttention", "1", namespace) is not None) is expected
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(plugin_library.path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+PRELOADED = """
+#include <cstdio>
+extern "C" void* getPluginRegistry() noexcept;
+struct Creator;
+int main()
+{
+    // getCreator is the eleventh function of the registry of TensorRT 11; see abi_host.h.
+    using Function = Creator* (*)(void*, char const*, char const*, char const*);
+    void* const registry = getPluginRegistry();
+    auto const get_creator = (*static_cast<Function**>(registry))[10];
+    std::puts(get_creator(registry, "CrissCrossAttention", "1", "ccdeploy") != nullptr ? "found" : "not found");
+}
+"""
+
+
+def test_preloaded_library_enters_a_tensorrt_that_the_program_is_linked_with(plugin_library: Library, tmp_path: Path):
+    folder = HOSTS["TensorRT 11.4 lean"].folder()
+    assert folder is not None
+    (core,) = (folder / "tensorrt_lean_libs").glob("libnvinfer_lean.so.*")
+    (tmp_path / "main.cpp").write_text(PRELOADED)
+    command = [os.environ.get("CXX", "c++"), "main.cpp", "-o", "main", str(core), f"-Wl,-rpath,{core.parent}"]
+    subprocess.run([*command, "-Wl,--allow-shlib-undefined"], check=True, cwd=tmp_path)
+    for preloaded, expected in (("", "not found"), (str(plugin_library.path), "found")):
+        environment = {**os.environ, "LD_PRELOAD": preloaded}
+        done = subprocess.run([tmp_path / "main"], env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, expected), done.stderr
+
+
 def test_library_opened_without_tensorrt_does_nothing(plugin_library: Library):
     script = "import ctypes, sys; ctypes.CDLL(sys.argv[1]).ccdeploy_api_version() == 1 or sys.exit(1)"
     done = subprocess.run([sys.executable, "-c", script, str(plugin_library.path)], capture_output=True, text=True)
