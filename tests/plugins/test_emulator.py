@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,14 +40,15 @@ def program() -> Path:
 
 
 @pytest.fixture
-def library() -> ctypes.CDLL:
-    """The plugin library on the emulated device, in its first state."""
+def library() -> Iterator[ctypes.CDLL]:
+    """The plugin library on the emulated device in its first state, and left so: other tests load it in this process."""
     loaded = ctypes.CDLL(str(emulation.build() / "libccdeploy_plugins_emulated.so"))
     loaded.ccdeploy_last_error.restype = ctypes.c_char_p
     loaded.ccdeploy_build_info.restype = ctypes.c_char_p
     loaded.ccdeploy_emulator_blocks.restype = ctypes.c_uint64
     configure(loaded, 86)
-    return loaded
+    yield loaded
+    configure(loaded, 86)
 
 
 def configure(library: ctypes.CDLL, architecture: int, seed: int = 1) -> None:
