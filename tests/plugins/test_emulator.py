@@ -41,7 +41,7 @@ def program() -> Path:
 
 @pytest.fixture
 def library() -> Iterator[ctypes.CDLL]:
-    """The plugin library on the emulated device in its first state, and left so: other tests load it in this process."""
+    """The plugin library on the emulated device in its first state, and left so: other tests load it too."""
     loaded = ctypes.CDLL(str(emulation.build() / "libccdeploy_plugins_emulated.so"))
     loaded.ccdeploy_last_error.restype = ctypes.c_char_p
     loaded.ccdeploy_build_info.restype = ctypes.c_char_p

@@ -70,6 +70,10 @@ def in_attention(name: str, old: str, new: str, report: str | None, case: Case =
     return Mutant(name, "attention_pass.cuh", old, new, report, case)
 
 
+def in_layout(name: str, old: str, new: str, report: str) -> Mutant:
+    return Mutant(name, "attention_layout.h", old, new, report)
+
+
 def in_float(name: str, old: str, new: str, report: str | None, case: Case = TAILS) -> Mutant:
     return Mutant(f"float_{name}", "float_pass.cuh", old, new, report, case, torch.float32)
 
@@ -116,19 +120,17 @@ MUTANTS = [
     ),
     in_attention("no_queries", "        copy_queries();\n", "", UNINITIALISED),
     # Shared memory.
-    in_attention(
+    in_layout(
         "shared_memory_too_small",
         "kFirstStage + Tile::kStages * kStage;",
         "kFirstStage + Tile::kStages * kStage - 32;",
         OUT_OF_BOUNDS,
     ),
-    in_attention(
+    in_layout(
         "rows_too_close", "Tile::kChannels * 2 + kPadding;", "Tile::kChannels * 2 - kPadding;", f"{IN_FLIGHT}|{RACE}"
     ),
-    in_attention(
-        "rows_not_aligned", "kQueryChannels * 2 + kPadding;", "kQueryChannels * 2 + kPadding / 2;", MISALIGNED
-    ),
-    in_attention(
+    in_layout("rows_not_aligned", "kQueryChannels * 2 + kPadding;", "kQueryChannels * 2 + kPadding / 2;", MISALIGNED),
+    in_layout(
         "parts_overlap",
         "kQueries + Tile::kQueries * kQueryStride;",
         "kQueries + Tile::kKeys * kQueryStride;",
