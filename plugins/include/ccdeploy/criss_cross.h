@@ -9,7 +9,8 @@
  * All three have one type and one layout, are dense and aligned to 16 bytes; y must not overlap an input.
  *
  * Every function may be called from any thread. None allocates, none synchronises, none needs cuBLAS or cuDNN. A
- * launch may be captured into a CUDA graph, and its result is the same bit for bit every time.
+ * launch may be captured into a CUDA graph, after a first one of its kind outside of the capture, with which CUDA loads
+ * the code. The result is the same bit for bit every time.
  *
  * A function that does not return CCDEPLOY_OK has done nothing, and says why in ccdeploy_last_error().
  */
