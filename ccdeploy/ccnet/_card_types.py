@@ -35,6 +35,11 @@ _STAMP = rule(
     lambda value: isinstance(value, str) and re.fullmatch(r"[0-9]{8}_[0-9]{6}-[0-9a-f]{8}", value) is not None,
 )
 
+_SHA256 = rule(
+    "the 64 hexadecimal digits of a SHA-256, in lower case",
+    lambda value: isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None,
+)
+
 
 @dataclass(frozen=True)
 class ClassInfo:
@@ -131,6 +136,12 @@ class Evaluation:
     mode: Annotated[str, choice("whole", "slide")]
     crop: Annotated[tuple[int, int] | None, _SIZE] = None
     stride: Annotated[tuple[int, int] | None, _SIZE] = None
+    resize: Annotated[tuple[int, int] | None, _SIZE] = None
+    """Short and long side. Pictures are first scaled, ratio kept, to the largest size that neither side exceeds."""
+    scales: Annotated[tuple[float, ...], list_of(number(0.1, 10), 1, 20)] = (1.0,)
+    """Further factors, of which each is a pass; the passes' probabilities are averaged."""
+    flip: Annotated[bool, flag()] = False
+    """Whether each scale passes a second time, mirrored left to right."""
 
 
 @dataclass(frozen=True)
@@ -153,11 +164,25 @@ class WeightsFile:
     """When training began, and the first 8 hexadecimal digits of the file's SHA-256: mmsegmentation's
     tools/publish_model.py appends them to the name of each file it publishes."""
     source: Annotated[str, text()] = ""
+    sha256: Annotated[str, _SHA256] = ""
+    """Of the file, where the card's author states it whole."""
 
     @property
     def sha256_prefix(self) -> str:
         """What the file's SHA-256 starts with, or "" if nobody says."""
-        return self.stamp.rpartition("-")[2]
+        return self.sha256 or self.stamp.rpartition("-")[2]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How weights came about, of a network that its author trained for this card."""
+
+    data: Annotated[str, text(1000)]
+    steps: Annotated[int, integer(1, 2**31 - 1)]
+    batch: Annotated[int, integer(1, 65536)]
+    seed: Annotated[int, integer(0, 2**63 - 1)]
+    script: Annotated[str, text()] = ""
+    """What trained it: a path in ccdeploy's repository, or an address."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +197,7 @@ class Card:
     evaluation: Annotated[Evaluation, table(Evaluation)] = Evaluation("whole")
     published: Annotated[Published | None, table(Published)] = None
     weights: Annotated[WeightsFile | None, table(WeightsFile)] = None
+    training: Annotated[Training | None, table(Training)] = None
 
     @property
     def classes(self) -> tuple[ClassInfo, ...]:

@@ -27,6 +27,7 @@ from ccdeploy.ccnet._card_types import (
     Network,
     Output,
     Published,
+    Training,
     WeightsFile,
     is_module,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "Network",
     "Output",
     "Published",
+    "Training",
     "WeightsFile",
     "card_for_module",
     "card_from_dict",
@@ -55,6 +57,7 @@ __all__ = [
     "find_card",
     "is_module",
     "load_card",
+    "weights_beside",
 ]
 
 FOLDERS_VARIABLE = "CCDEPLOY_MODELS"
@@ -120,16 +123,37 @@ def card_for_module(module: str) -> Card:
     return card_from_dict(module, {"description": description, "network": {"architecture": module}})
 
 
+def weights_beside(card: Card, name_or_path: str = "") -> Path | None:
+    """The weights file that a card names, where it lies among the cards: with ccdeploy, or beside a card file.
+
+    Args:
+        card: names the file.
+        name_or_path: what `find_card` found the card by; a card file's own folder is looked into first.
+
+    Raises:
+        CardError: CCDEPLOY_MODELS names what is not a folder.
+    """
+    if card.weights is None:
+        return None
+    own = [Path(name_or_path).parent] if name_or_path.endswith(".toml") else []
+    files = (folder / card.weights.file for folder in [*own, *_folders()])
+    return next((file for file in files if file.is_file()), None)
+
+
+def _folders() -> list[Path]:
+    """The zoo and the folders in CCDEPLOY_MODELS; one that is named twice, or the zoo itself, is no clash."""
+    named = [Path(part) for part in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if part]
+    for folder in named:
+        if not folder.is_dir():
+            raise CardError(f"{FOLDERS_VARIABLE} names {folder}, which is not a folder.", "Correct or unset it.")
+    return list(dict.fromkeys(folder.resolve() for folder in [data_folder("models"), *named]))
+
+
 def _files(subfolder: str) -> dict[str, Path]:
     """The TOML files of a subfolder of the zoo and of each folder in CCDEPLOY_MODELS, by stem."""
-    named = [Path(part) for part in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if part]
     found: dict[str, Path] = {}
     try:
-        for folder in named:
-            if not folder.is_dir():
-                raise CardError(f"{FOLDERS_VARIABLE} names {folder}, which is not a folder.", "Correct or unset it.")
-        # A folder named twice, or the zoo itself, is no clash.
-        for folder in dict.fromkeys(folder.resolve() for folder in [data_folder("models"), *named]):
+        for folder in _folders():
             for path in sorted(folder.joinpath(subfolder).glob("[!.]*.toml")):
                 if path.stem in found:
                     what = f"Two files claim the name {path.stem}: {found[path.stem]} and {path}."
@@ -239,5 +263,7 @@ def _contradictions(card: Card) -> Iterator[str]:
             f"evaluation.stride is {list(evaluation.stride)}, expected at most the crop {list(evaluation.crop)}: "
             "a larger one skips pixels"
         )
+    if evaluation.resize and evaluation.resize[0] > evaluation.resize[1]:
+        yield f"evaluation.resize is {list(evaluation.resize)}, expected the short side first"
     if weights and weights.stamp not in weights.file:
         yield f"weights.stamp is {weights.stamp!r}, expected the one in weights.file ({shown(weights.file)})"

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ccdeploy.ccnet.cards import Card, card_for_module, find_card, is_module
+from ccdeploy.ccnet.cards import Card, card_for_module, find_card, is_module, weights_beside
 from ccdeploy.ccnet.checkpoints import fill, load_checkpoint
 from ccdeploy.ccnet.network import build_network
 from ccdeploy.ccnet.no_cuda import CudaStaysOnCpu
@@ -48,15 +48,19 @@ def load_model(name: str, weights: Path | None = None, seed: int | None = None, 
 
     Args:
         name: a card's name, a card file, or module:Class.
-        weights: a checkpoint of any known layout (for module:Class: a state dict of that class).
+        weights: a checkpoint of any known layout (for module:Class: a state dict of that class). Where neither this
+            nor `seed` is given, the file that the card names is taken if it lies among the cards.
         seed: draws random weights instead, with gamma != 0.
         recurrence: overrides the card's.
 
     Raises:
-        UsageError: not exactly one of `weights` and `seed`; a recurrence for a network that decides it itself.
+        UsageError: both `weights` and `seed`, or neither and no file of the card's; a recurrence for a network that
+            decides it itself.
         CardError, CheckpointError, ModelError: what cannot be found, read or believed.
     """
     card = card_for_module(name) if is_module(name) else find_card(name)
+    if weights is None and seed is None:
+        weights = weights_beside(card, name)
     return load_card_model(card, weights, seed, recurrence)
 
 
@@ -114,7 +118,8 @@ def _check_stamp(card: Card, path: Path, digest: str) -> None:
         return
     if not digest.startswith(published.sha256_prefix):
         raise CheckpointError(
-            f"{path} has the sha256 {digest[:8]}..., {published.sha256_prefix}... is in its published name.",
+            f"{path} has the sha256 {digest[:8]}..., "
+            f"{published.sha256_prefix[:8]}... is what the card {card.name} states.",
             "Download it again; if it is meant to be another file, give it another name.",
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ccdeploy.ccnet.cards import Card, card_names, find_card
+from ccdeploy.ccnet.cards import Card, card_names, find_card, weights_beside
 from ccdeploy.commands.console import print_facts, print_json, print_table
 from ccdeploy.commands.options import json_option
 
@@ -22,7 +22,7 @@ def command(name: str | None, as_json: bool) -> None:
         documents = [{"name": card.name, **card.to_dict()} for card in cards]
         print_json(documents[0] if name else documents)
     elif name:
-        print_facts(_facts(cards[0]))
+        print_facts(_facts(cards[0], name))
     else:
         columns = ("name", "input", "classes", "R", "mIoU", "description")
         print_table(columns, [_row(card) for card in cards], right=("classes", "R", "mIoU"))
@@ -35,7 +35,7 @@ def _row(card: Card) -> tuple[str, ...]:
     return card.name, size, str(card.num_classes or "-"), recurrence, miou, card.description
 
 
-def _facts(card: Card) -> list[tuple[str, str]]:
+def _facts(card: Card, name: str) -> list[tuple[str, str]]:
     network = ", ".join(f"{key} {value}" for key, value in card.to_dict()["network"].items())
     facts = [
         ("name", card.name),
@@ -52,5 +52,13 @@ def _facts(card: Card) -> list[tuple[str, str]]:
         flip = f", {card.published.miou_flip} with scales and flip" if card.published.miou_flip else ""
         facts.append(("published mIoU", f"{card.published.miou}{flip} ({card.published.source})"))
     if card.weights:
-        facts += [("weights", card.weights.file), ("from", card.weights.source or "not stated")]
+        file = weights_beside(card, name)
+        facts += [("weights", card.weights.file), ("from", str(file or card.weights.source or "not stated"))]
+    if card.training:
+        training = card.training
+        facts += [
+            ("trained on", training.data),
+            ("training", f"{training.steps} steps of {training.batch} pictures, seed {training.seed}"),
+            ("trained by", training.script or "not stated"),
+        ]
     return facts

@@ -11,12 +11,34 @@ from networks import UserNet, run, stirred
 from published import LAYOUTS, Size, state_dict
 from small import SIZE, ZOO, bare_card, small_card
 
-from ccdeploy.ccnet.cards import Card, find_card
+from ccdeploy.ccnet.cards import Card, find_card, load_card
 from ccdeploy.ccnet.loading import load_card_model, load_model
+from ccdeploy.ccnet.network import build_network
 from ccdeploy.errors import CheckpointError, ModelError, UsageError
 from ccdeploy.files import sha256_of
 
 USER_NET = "networks:UserNet"
+WITH_WEIGHTS = """
+description = "A small CCNet whose card names its weights"
+[network]
+architecture = "ccnet"
+variant = "mmsegmentation"
+depth = 18
+width = 4
+channels = 8
+[input]
+size = [32, 40]
+mean = [120, 120, 120]
+std = [60, 60, 60]
+[output]
+align_corners = false
+classes = [{ name = "one", color = [0, 0, 0] }, { name = "two", color = [9, 9, 9] }]
+[evaluation]
+mode = "whole"
+[weights]
+file = "small.pth"
+layout = "ccdeploy"
+"""
 
 
 @pytest.fixture
@@ -35,9 +57,10 @@ def test_a_published_name_with_another_digest_is_refused(published_file: tuple[P
     assert card.weights is not None
     with pytest.raises(CheckpointError) as caught:
         load_card_model(card, path, None, None)
-    assert f"has the sha256 {sha256_of(path)[:8]}..., {card.weights.sha256_prefix}... is in its published name" in str(
-        caught.value
+    said = (
+        f"has the sha256 {sha256_of(path)[:8]}..., {card.weights.sha256_prefix}... is what the card {card.name} states"
     )
+    assert said in str(caught.value)
     assert "Download it again" in caught.value.remedy
 
 
@@ -54,6 +77,42 @@ def test_another_name_may_hold_anything(published_file: tuple[Path, Card]) -> No
     model = load_card_model(card, path.rename(path.with_name("mine.pth")), None, None)
     assert (model.weights.source, model.weights.file, model.weights.layout) == ("file", "mine.pth", "mmsegmentation")
     assert any("training counters" in note for note in model.notes)
+
+
+def card_with_weights(folder: Path) -> Path:
+    """A card file, and beside it the weights that it names."""
+    (folder / "small.toml").write_text(WITH_WEIGHTS)
+    torch.save(build_network(load_card(folder / "small.toml")).state_dict(), folder / "small.pth")
+    return folder / "small.toml"
+
+
+def test_weights_that_lie_beside_a_card_are_taken_without_being_named(tmp_path: Path) -> None:
+    card = card_with_weights(tmp_path)
+    model = load_model(str(card))
+    assert (model.weights.source, model.weights.file) == ("file", "small.pth")
+    assert load_model(str(card), seed=1).weights.source == "random"
+    (tmp_path / "small.pth").unlink()
+    with pytest.raises(UsageError, match="neither weights nor a seed were given"):
+        load_model(str(card))
+
+
+def test_weights_of_a_folder_of_cards_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card_with_weights(tmp_path)
+    monkeypatch.setenv("CCDEPLOY_MODELS", str(tmp_path))
+    assert load_model("small").weights.path == str(tmp_path / "small.pth")
+
+
+def test_a_whole_digest_in_the_card_is_held(tmp_path: Path) -> None:
+    card_with_weights(tmp_path)
+    digest = sha256_of(tmp_path / "small.pth")
+    wrong = digest[:-1] + ("0" if digest[-1] != "0" else "1")
+    for stated, fits in ((digest, True), (wrong, False)):
+        (tmp_path / "small.toml").write_text(WITH_WEIGHTS + f'sha256 = "{stated}"\n')
+        if fits:
+            assert load_model(str(tmp_path / "small.toml")).weights.sha256 == digest
+        else:
+            with pytest.raises(CheckpointError, match="is what the card small states"):
+                load_model(str(tmp_path / "small.toml"))
 
 
 @pytest.mark.parametrize(("weights", "seed"), [(None, None), (Path("w.pth"), 1)])
