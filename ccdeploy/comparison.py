@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ccdeploy.runners import Array
+
+if TYPE_CHECKING:
+    from ccdeploy.engine.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -22,9 +26,16 @@ TOLERANCES = {
     "fp32": Tolerance(1e-5, 0.9999),
     "fp16": Tolerance(5e-3, 0.99),
     "bf16": Tolerance(4e-2, 0.95),
+    "int8": Tolerance(0.15, 0.9),
+    "fp8": Tolerance(0.25, 0.8),
 }
 """By the artefact's precision. One rounding to float16 is off by up to 4.9e-4 of the value, to bfloat16 by 3.9e-3;
 those of many layers add up as independent errors do."""
+
+
+def tolerance_of(manifest: Manifest) -> Tolerance:
+    """The tolerance for an artefact: its quantised type's where it has one, its float type's otherwise."""
+    return TOLERANCES[manifest.quantization.type if manifest.quantization else manifest.precision]
 
 
 @dataclass(frozen=True)
@@ -74,12 +85,18 @@ class Tally:
         self.equal += int((got == expected).sum())
         self.labels += expected.size
 
+    @property
+    def relative_l2(self) -> float:
+        """|got - expected| / |expected|; |got - expected| where all that was expected is 0."""
+        gap = math.sqrt(self.difference)
+        return gap / math.sqrt(self.expected) if self.expected else gap
+
     def result(self, stage: str, tolerance: Tolerance) -> Comparison:
         """The figures, and whether they are within the tolerance."""
         passed = True
         relative = cosine = largest = agreement = None
         if self._seen:
-            relative = math.sqrt(self.difference / self.expected) if self.expected else math.sqrt(self.difference)
+            relative = self.relative_l2
             norms = math.sqrt(self.got * self.expected)
             cosine = self.product / norms if norms else float(self.difference == 0)
             largest = self.max_abs

@@ -1,4 +1,4 @@
-"""A network in the form that is deployed: criss-cross packed, norms folded, one float type, its input and output fixed.
+"""A network in the form that is deployed: criss-cross packed, norms folded, its float type, input and output fixed.
 
 Each change is exact algebra or is proved by running the network before and after it.
 """
@@ -21,32 +21,33 @@ from ccdeploy.ccnet.cards import Card
 from ccdeploy.ccnet.criss_cross import PackedCrissCross
 from ccdeploy.ccnet.no_cuda import CudaStaysOnCpu
 from ccdeploy.ccnet.stages import BACKBONE, LOGITS, recorded
+from ccdeploy.mixed import NOTHING_KEPT, Kept, to_type
 
 FOLDING_TOLERANCE = 1e-3
 """Greatest relative L2 in float32 by which folded norms may change a network; a wrong pair changes it wholly."""
 
 
-def fold_norms(network: nn.Module, sample: torch.Tensor) -> tuple[nn.Module, int]:
-    """A copy with each batch norm folded into the convolution before it, and how many were.
+def fold_norms(network: nn.Module, sample: torch.Tensor) -> tuple[nn.Module, dict[str, nn.BatchNorm2d]]:
+    """A copy with each batch norm folded into the convolution before it, and the norm of each such convolution's path.
 
     Pairs are recognised by how networks name and order them, then the folded network is run against the given one: if
     it differs (a convolution is used elsewhere too, say), the norms stay.
     """
     folded = copy.deepcopy(network)
-    pairs = 0
-    for parent in list(folded.modules()):
+    pairs: dict[str, nn.BatchNorm2d] = {}
+    for path, parent in list(folded.named_modules()):
         for conv_name, norm_name in _pairs(parent):
             conv, norm = parent._modules[conv_name], parent._modules[norm_name]
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and _folds(conv, norm):
                 parent._modules[conv_name] = fuse_conv_bn_eval(conv, norm)
                 parent._modules[norm_name] = nn.Identity()
-                pairs += 1
-    if pairs == 0:
-        return network, 0
+                pairs[f"{path}.{conv_name}".lstrip(".")] = norm
+    if not pairs:
+        return network, {}
     with torch.no_grad(), CudaStaysOnCpu():
         before, after = tensor_of(network(sample)), tensor_of(folded(sample))
     if not bool((after - before).norm() <= FOLDING_TOLERANCE * before.norm()):
-        return network, 0
+        return network, {}
     return folded, pairs
 
 
@@ -97,7 +98,7 @@ class Shape:
 
 def observe(network: nn.Module, sample: torch.Tensor) -> Shape:
     """Runs a network with packed criss-cross modules on a sample [B, channels, H, W]."""
-    with torch.no_grad(), CudaStaysOnCpu(), _recorded(network) as values:
+    with torch.no_grad(), CudaStaysOnCpu(), recorded_stages(network) as values:
         returned = network(sample)
     output = tensor_of(returned)
     stages = tuple(stage for stage, value in values.items() if value is not output)
@@ -106,7 +107,8 @@ def observe(network: nn.Module, sample: torch.Tensor) -> Shape:
     return Shape(stages, enlarge, several=returned is not output, classes=classes)
 
 
-def _recorded(network: nn.Module) -> AbstractContextManager[dict[str, torch.Tensor]]:
+def recorded_stages(network: nn.Module) -> AbstractContextManager[dict[str, torch.Tensor]]:
+    """Inside the block a network with packed criss-cross modules leaves its stages, see `ccdeploy.ccnet.stages`."""
     return recorded(network._modules.get(BACKBONE), _packed(network))
 
 
@@ -120,15 +122,19 @@ def enlarged(logits: torch.Tensor, height: int, width: int, align_corners: bool)
 
 
 class Deployable(nn.Module):
-    """What is exported: `io` around a network of one float type; also returns the stages that it passes through.
+    """What is exported: `io` around a network in its float type; also returns the stages that it passes through.
 
     - tensor: normalised float32 [B, channels, H, W] -> float32 logits (or features) of the network.
     - image: uint8 RGB [B, H, W, channels] -> class labels [B, H, W], uint8 (int32 beyond 256 classes).
+
+    Modules in `kept` stay float32, see `ccdeploy.mixed`.
     """
 
-    def __init__(self, network: nn.Module, card: Card, io: str, dtype: torch.dtype, shape: Shape) -> None:
+    def __init__(
+        self, network: nn.Module, card: Card, io: str, dtype: torch.dtype, shape: Shape, kept: Kept = NOTHING_KEPT
+    ) -> None:
         super().__init__()
-        self.network = network.to(dtype)
+        self.network = to_type(network, kept, dtype)
         if dtype == torch.float32:  # the file for CPUs; 16-bit files are for GPUs
             for packed in _packed(network):
                 packed.project_flat()
@@ -147,7 +153,7 @@ class Deployable(nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """See the class; the stages follow in the order of computation."""
         height, width = x.shape[1:3] if self.io == "image" else x.shape[2:4]
-        with _recorded(self.network) as values:
+        with recorded_stages(self.network) as values:
             logits = tensor_of(self.network(self._entered(x)))
         if self.enlarge:
             logits = enlarged(logits, height, width, self.align_corners)

@@ -6,7 +6,7 @@ that node's definition in standard operators.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +17,18 @@ from ccdeploy import __version__
 from ccdeploy.ccnet.adopt import Adoption, adopt
 from ccdeploy.ccnet.cards import LARGEST_SIDE
 from ccdeploy.ccnet.loading import OWN_ARCHITECTURES, Model, does_not_run
-from ccdeploy.ccnet.preprocessing import noise_batch, takes_pictures
+from ccdeploy.ccnet.no_cuda import CudaStaysOnCpu
+from ccdeploy.ccnet.preprocessing import noise_batch, normalise, takes_pictures
 from ccdeploy.ccnet.stages import FEATURES, LOGITS
 from ccdeploy.deployable import Deployable, fold_norms, observe
 from ccdeploy.engine.manifest import Manifest, Tensor
 from ccdeploy.engine.onnx_files import write_onnx
 from ccdeploy.errors import CcdeployError, ModelError, UsageError, first_line
+from ccdeploy.mixed import Kept, matching
 from ccdeploy.op import onnx_op
-from ccdeploy.precision import PRECISIONS, check_activations, check_weights, torch_type
+from ccdeploy.pictures import read_pictures
+from ccdeploy.precision import PRECISIONS, torch_type
+from ccdeploy.ranges import Subject, check_ranges, check_weights
 from ccdeploy.tracing import trace
 
 DYNAMIC = {"none": (), "batch": (0,), "size": (2, 3), "all": (0, 2, 3)}
@@ -48,6 +52,10 @@ class ExportOptions:
         dynamic: which of batch and size may change at run time: a key of DYNAMIC.
         precision: one of PRECISIONS.
         io: one of IO; see `ccdeploy.deployable.Deployable`.
+        keep_fp32: shell patterns of module paths that stay float32 in a 16-bit file; see `ccdeploy.mixed`.
+        rescale: move powers of two between layers so that an fp16 file holds their values and weights; see
+            `ccdeploy.ranges.rescale`.
+        images: picture files on which the ranges of an fp16 file are measured; noise where there are none.
     """
 
     size: tuple[int, int] | None = None
@@ -55,6 +63,9 @@ class ExportOptions:
     dynamic: str = "none"
     precision: str = "fp32"
     io: str = "tensor"
+    keep_fp32: tuple[str, ...] = ()
+    rescale: bool = False
+    images: tuple[Path, ...] = ()
 
 
 def export(model: Model, target: Path, options: ExportOptions, say: Say = lambda line: None) -> Manifest:
@@ -72,7 +83,7 @@ def export(model: Model, target: Path, options: ExportOptions, say: Say = lambda
     """
     check_options(options, target)
     shape = _input_shape(model, options)
-    deployable, adoption, notes = prepare(model, options, shape)
+    deployable, adoption, notes = prepare(model, options, shape, say)
     for note in notes:
         say(note)
     say(f"tracing {model.name} at {'x'.join(map(str, shape))}, {options.precision}")
@@ -107,7 +118,9 @@ def export(model: Model, target: Path, options: ExportOptions, say: Say = lambda
     return write_onnx(graph, target, manifest)
 
 
-def prepare(model: Model, options: ExportOptions, shape: tuple[int, ...]) -> tuple[Deployable, Adoption, list[str]]:
+def prepare(
+    model: Model, options: ExportOptions, shape: tuple[int, ...], say: Say = lambda line: None
+) -> tuple[Deployable, Adoption, list[str]]:
     """The network as it is deployed, what was replaced in it, and what a user should know about it."""
     own = model.card.network.architecture in OWN_ARCHITECTURES  # others may run at the given size alone
     height, width = (min(side, LARGEST_SAMPLE) if own else side for side in shape[2:])
@@ -125,15 +138,20 @@ def prepare(model: Model, options: ExportOptions, shape: tuple[int, ...]) -> tup
     names = ", ".join(adoption.replaced)
     notes.insert(0, f"criss-cross attention: {count} module{'s' * (count > 1)} proved and replaced ({names})")
     try:
-        network, _ = fold_norms(network, sample)
+        network, folded = fold_norms(network, sample)
         norms = sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
         if norms:
             notes.append(f"{norms} batch norms stay nodes of their own: no convolution before them is theirs alone")
         seen = observe(network, sample)
+        kept = matching(network, options.keep_fp32)
+        if kept.names:
+            notes.append(f"kept in float32: {', '.join(kept.names)}")
+        subject = Subject(network, options.precision, sample, kept, folded)
         if options.precision == "fp16":
-            check_weights(network, options.precision)
-            for layer in check_activations(network, sample, options.precision):
-                notes.append(f"overflows {options.precision} on noise: {layer}; --precision bf16 or fp32 holds it")
+            samples = _pictures(model, options, shape, say) if options.images else iter([sample])
+            notes += check_ranges(subject, samples, _source(options.images), bool(options.images), options.rescale)
+        else:
+            check_weights(subject)
     except CcdeployError:
         raise
     except Exception as error:  # a user's code may raise anything
@@ -143,8 +161,36 @@ def prepare(model: Model, options: ExportOptions, shape: tuple[int, ...]) -> tup
     if seen.enlarge:
         alignment = "aligned" if model.card.output.align_corners else "not aligned"
         notes.append(f"logits are smaller than the input and are enlarged to it: bilinear, corners {alignment}")
-    module = Deployable(network, model.card, options.io, torch_type(options.precision), seen)
-    return module.eval(), adoption, notes
+    module = Deployable(network, model.card, options.io, torch_type(options.precision), seen, kept).eval()
+    if kept.names:
+        _check_types(module, model, kept, sample)
+    return module, adoption, notes
+
+
+def _check_types(module: Deployable, model: Model, kept: Kept, sample: torch.Tensor) -> None:
+    """Runs a network of two float types: its own code may multiply the one with the other, which a tracer lets pass."""
+    image = module.io == "image"
+    try:
+        with torch.no_grad(), CudaStaysOnCpu():
+            module(torch.zeros_like(sample, dtype=torch.uint8).movedim(1, -1) if image else sample)
+    except Exception as error:  # a user's code may raise anything
+        raise ModelError(
+            f"{model.name} does not run with {', '.join(kept.names)} kept in float32 ({first_line(error)}).",
+            "Its code takes values of one type alone there: let --keep-fp32 name the module around it too.",
+        ) from error
+
+
+def _pictures(model: Model, options: ExportOptions, shape: tuple[int, ...], say: Say) -> Iterator[torch.Tensor]:
+    """The pictures of --images as inputs of the network, one at a time, at the size of the export."""
+    _, channels, height, width = shape
+    for number, file in enumerate(options.images, 1):
+        say(f"measuring ranges, picture {number} of {len(options.images)}: {file}")
+        pictures = read_pictures([file], height, width, channels)
+        yield torch.from_numpy(normalise(pictures, model.card))
+
+
+def _source(images: tuple[Path, ...]) -> str:
+    return f"{len(images)} picture{'s' * (len(images) > 1)}" if images else "noise"
 
 
 def check_options(options: ExportOptions, target: Path) -> None:
@@ -165,6 +211,15 @@ def check_options(options: ExportOptions, target: Path) -> None:
     if options.size is not None and not all(1 <= side <= LARGEST_SIDE for side in options.size):
         seen = "x".join(map(str, options.size))
         raise UsageError(f"The size is {seen}, sides of 1 to {LARGEST_SIDE} were expected.", "Give another --size.")
+    if options.keep_fp32 and options.precision == "fp32":
+        raise UsageError("--keep-fp32 goes with a 16-bit file, this one is fp32.", "Give --precision fp16 or bf16.")
+    if options.rescale and options.precision != "fp16":
+        raise UsageError(f"--rescale fits a network to fp16, this file is {options.precision}.", "Leave it out.")
+    if options.images and options.precision != "fp16":
+        raise UsageError(
+            f"--images measures the ranges of an fp16 file, this one is {options.precision}, whose range is float32's.",
+            "Give --precision fp16, or leave --images out.",
+        )
     if not 1 <= options.batch <= LARGEST_BATCH:
         raise UsageError(f"The batch is {options.batch}, 1 to {LARGEST_BATCH} was expected.", "Give another --batch.")
 
@@ -180,6 +235,8 @@ def _input_shape(model: Model, options: ExportOptions) -> tuple[int, int, int, i
             f"{model.name}: --io image needs the mean and std of its pictures, which are not known.",
             'Write a card with [input] mean and std and architecture = "package.module:Class", and export that.',
         )
+    if options.images and not takes_pictures(card):
+        raise UsageError(f"{model.name} does not take pictures.", "Leave --images out: it is measured on noise.")
     return options.batch, card.input.channels, size[0], size[1]
 
 

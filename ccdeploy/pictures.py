@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -51,15 +52,31 @@ def read_pictures(files: Sequence[Path], height: int, width: int, channels: int 
 
 def read_picture(file: Path, height: int, width: int, channels: int = 3) -> Pictures:
     """One picture [height, width, channels]; see `read_pictures`."""
+    with _opened(file, channels) as upright:
+        resized = upright.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(resized).reshape(height, width, channels)
+
+
+def read_full_size(file: Path, channels: int = 3) -> Pictures:
+    """One picture [H, W, channels] as large as its file has it, RGB or grey, upright.
+
+    Raises:
+        InputError: as `read_pictures`.
+    """
+    with _opened(file, channels) as upright:
+        return np.asarray(upright).reshape(upright.height, upright.width, channels)
+
+
+@contextmanager
+def _opened(file: Path, channels: int) -> Iterator[Image.Image]:
+    """A picture file, upright, as RGB or grey; whatever is wrong with it, also while it is used, is an InputError."""
     if channels not in MODES:
         raise InputError(f"The network takes {channels} channels, picture files have 1 or 3.", "Leave pictures out.")
     try:
         with Image.open(file) as image:
             if image.mode.startswith(("I", "F")):  # Pillow would cut their values at 255
                 raise InputError(f"{file} has {image.mode} pixels, 8 bits a channel were expected.", "Convert it.")
-            upright = ImageOps.exif_transpose(image).convert(MODES[channels])
-            resized = upright.resize((width, height), Image.Resampling.BILINEAR)
-            return np.asarray(resized).reshape(height, width, channels)
+            yield ImageOps.exif_transpose(image).convert(MODES[channels])
     except InputError:
         raise
     except UnidentifiedImageError as error:

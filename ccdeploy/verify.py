@@ -14,11 +14,11 @@ from ccdeploy.artefacts import manifest_of
 from ccdeploy.ccnet.cards import card_from_dict
 from ccdeploy.ccnet.preprocessing import Batch, Pictures, noise_batch, noise_pictures, normalise, takes_pictures
 from ccdeploy.ccnet.stages import LOGITS
-from ccdeploy.comparison import TOLERANCES, Comparison, Tally, Tolerance
+from ccdeploy.comparison import TOLERANCES, Comparison, Tally, Tolerance, tolerance_of
 from ccdeploy.engine.onnx_files import load_graph
-from ccdeploy.errors import ArtefactError, CheckpointError, UsageError
-from ccdeploy.files import sha256_of
+from ccdeploy.errors import ArtefactError, UsageError
 from ccdeploy.pictures import Labels, read_pictures
+from ccdeploy.reference import reference_model
 from ccdeploy.runners import Array, Runner
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON can hold it; a figure that is not finite is null."""
-        plain: dict[str, Any] = _plain({**dataclasses.asdict(self), "outcome": self.outcome})
-        return plain
+        document: dict[str, Any] = plain({**dataclasses.asdict(self), "outcome": self.outcome})
+        return document
 
 
 def verify(
@@ -122,7 +122,7 @@ def verify(
                 runnable.append(index)
         if runnable:
             group = [subjects[index] for index in runnable]
-            network = model or _reference_model(group[0], weights)
+            network = model or reference_model(group[0].path, group[0].manifest, group[0].card, weights)
             results = _run_group(group, network, inputs, double, say, watch)
             verdicts.update(zip(runnable, results, strict=True))
     import torch
@@ -130,7 +130,7 @@ def verify(
     return Report(
         reference=f"PyTorch {torch.__version__}, CPU, {'float64' if double else 'float32'}",
         inputs=", ".join(map(str, inputs.images)) or f"noise, seed {inputs.seed}",
-        tolerances={subject.manifest.precision: subject.tolerance for subject in subjects},
+        tolerances={subject.manifest.types: subject.tolerance for subject in subjects},
         verdicts=tuple(verdicts[index] for index in range(len(subjects))),
     )
 
@@ -147,7 +147,7 @@ class Subject:
                 "Export the network with `ccdeploy export`.",
             )
         self.card = card_from_dict(self.manifest.model, self.manifest.card)
-        self.tolerance = TOLERANCES[self.manifest.precision]
+        self.tolerance = tolerance_of(self.manifest)
         self.shape = self._input_shape(inputs)
         self.tallies: dict[str, Tally] = {}
         self.notes: list[str] = []
@@ -178,6 +178,8 @@ class Subject:
         self.runners = [stack.enter_context(StagedRunner(self.path, list(self.manifest.stages.values())))]
         if self.manifest.precision == "bf16":
             self.notes.append("not run as it stands: onnxruntime has no bfloat16 convolution for the CPU")
+        elif self.manifest.types == "fp8+fp16":
+            self.notes.append("not run as it stands: onnxruntime computes fp8 beside fp16 wrongly on the CPU")
         else:
             self.runners.append(stack.enter_context(OnnxRuntimeRunner(self.path)))
 
@@ -217,7 +219,7 @@ class Subject:
         return Verdict(
             str(self.path),
             DIFFERENT if departs else PASSED,
-            self.manifest.precision,
+            self.manifest.types,
             self.runners[0].how,
             self.shape,
             departs,
@@ -227,7 +229,7 @@ class Subject:
 
     def not_run(self, reason: str) -> Verdict:
         """The verdict on an artefact that this machine cannot run."""
-        return Verdict(str(self.path), NOT_RUN, self.manifest.precision, input=self.shape, reason=reason)
+        return Verdict(str(self.path), NOT_RUN, self.manifest.types, input=self.shape, reason=reason)
 
     def _count(self, stage: str, got: Array, expected: Array | None) -> None:
         if expected is None or got.shape != expected.shape:
@@ -285,7 +287,7 @@ def _run_group(
         for subject in group:
             subject.open(stack)
         reference = stack.enter_context(PyTorchRunner(model, double))
-        for pictures, batch in _batches(group[0], inputs):
+        for pictures, batch in batches(group[0], inputs):
             say(f"running {model.name} in PyTorch on {'x'.join(map(str, batch.shape))}")
             expected = reference.infer({"input": batch})
             for subject in group:
@@ -295,7 +297,7 @@ def _run_group(
     return [subject.verdict() for subject in group]
 
 
-def _batches(subject: Subject, inputs: Inputs) -> Iterator[tuple[Pictures | None, Batch]]:
+def batches(subject: Subject, inputs: Inputs) -> Iterator[tuple[Pictures | None, Batch]]:
     """Pictures uint8 [B, H, W, C] (None where the network takes none), and what they are to the network."""
     count, _, height, width = subject.shape
     card = subject.card
@@ -315,41 +317,10 @@ def _batches(subject: Subject, inputs: Inputs) -> Iterator[tuple[Pictures | None
         yield pictures, normalise(pictures, card)
 
 
-def _reference_model(subject: Subject, weights: Path | None) -> Model:
-    """The network that an artefact's manifest names."""
-    from ccdeploy.ccnet.loading import load_card_model
-
-    manifest = subject.manifest
-    if manifest.weights.source == "random":
-        if weights is not None:
-            raise UsageError(f"{subject.path} was exported with random weights.", "Leave --weights out.")
-        return load_card_model(subject.card, None, manifest.weights.seed, recurrence=None)
-    path = weights or _find_weights(subject)
-    digest = sha256_of(path) if path.is_file() else ""
-    if digest and digest != manifest.weights.sha256:
-        raise CheckpointError(
-            f"{path} has the sha256 {digest[:12]}..., {subject.path} was exported from "
-            f"{manifest.weights.sha256[:12]}....",
-            f"Give the file it was exported from ({manifest.weights.file}) as --weights.",
-        )
-    return load_card_model(subject.card, path, seed=None, recurrence=None)
-
-
-def _find_weights(subject: Subject) -> Path:
-    record = subject.manifest.weights
-    places = [Path(record.path), subject.path.parent / record.file, Path(record.file)]
-    for place in places:
-        if str(place) not in ("", ".") and place.is_file() and sha256_of(place) == record.sha256:
-            return place
-    raise CheckpointError(
-        f"The weights of {subject.path} ({record.file}, sha256 {record.sha256[:12]}...) are not where they were.",
-        "Give the file as --weights.",
-    )
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A nested value as JSON can hold it: tuples as lists, None for what is not finite."""
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

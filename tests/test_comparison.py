@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from test_manifest import ONNX, QUANTIZED
 
-from ccdeploy.comparison import TOLERANCES, Tally, Tolerance
+from ccdeploy.comparison import TOLERANCES, Tally, Tolerance, tolerance_of
 
 STRICT = Tolerance(1e-5, 0.9999)
 
@@ -104,3 +105,8 @@ def test_tolerances_grow_with_the_rounding():
 def test_other_shapes_are_no_comparison():
     with pytest.raises(ValueError, match=r"zip|shape"):
         tally((np.ones((2, 3)), np.ones((1, 3))))
+
+
+def test_quantised_artefacts_have_the_tolerance_of_their_quantised_type():
+    assert tolerance_of(ONNX) == TOLERANCES["fp16"]
+    assert tolerance_of(QUANTIZED) == TOLERANCES["int8"]

@@ -27,6 +27,10 @@ LIGHT = (
     "ccdeploy.commands.models",
     "ccdeploy.commands.options",
     "ccdeploy.comparison",
+    "ccdeploy.datasets",
+    "ccdeploy.datasets.folders",
+    "ccdeploy.datasets.labels",
+    "ccdeploy.datasets.opening",
     "ccdeploy.doctor",
     "ccdeploy.engine",
     "ccdeploy.engine.flavour",
@@ -52,6 +56,7 @@ LIGHT = (
     "ccdeploy.precision",
     "ccdeploy.runners",
     "ccdeploy.runners.engine",
+    "ccdeploy.segmentation",
 )
 """Modules that need neither PyTorch nor ONNX: what lists models, looks at a machine and runs engines."""
 ANSWERS = ("models", "doctor", "--help", "--version")

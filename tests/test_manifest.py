@@ -15,6 +15,7 @@ from ccdeploy.engine.manifest import (
     Manifest,
     Plugin,
     Profile,
+    Quantization,
     Tensor,
     manifest_path,
     parse_manifest,
@@ -59,7 +60,15 @@ ENGINE = dataclasses.replace(
 )
 
 
-@pytest.mark.parametrize("manifest", [ONNX, ENGINE])
+QUANTIZED = dataclasses.replace(
+    ONNX,
+    quantization=Quantization(
+        "int8", "percentile", 16, "photos", "tensorrt", ("a/Conv", "b/Conv"), {"c/Conv": "classifier"}, 99.9
+    ),
+)
+
+
+@pytest.mark.parametrize("manifest", [ONNX, ENGINE, QUANTIZED])
 def test_manifest_comes_back_as_it_was_written(tmp_path: Path, manifest: Manifest):
     path = write_manifest(manifest, tmp_path / "m.onnx")
     assert path == manifest_path(tmp_path / "m.onnx") == tmp_path / "m.onnx.json"
@@ -138,6 +147,25 @@ def test_wrong_entry_is_named(path: str, value: Any, what: str):
 def test_wrong_entry_of_an_engine_is_named(path: str, value: Any, what: str):
     with pytest.raises(ArtefactError, match=what):
         parse_manifest(changed(ENGINE, path, value), "m.json")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "what"),
+    [
+        ("quantization.type", "int4", "`manifest.quantization.type` is 'int4', one of int8, fp8 was expected"),
+        ("quantization.layers", "a/Conv", "`manifest.quantization.layers` is str, a list"),
+        ("quantization.kept", ["c/Conv"], "`manifest.quantization.kept` is list, a table"),
+        ("quantization.pictures", KeyError, "the field `manifest.quantization.pictures` is missing"),
+    ],
+)
+def test_wrong_entry_of_a_quantization_is_named(path: str, value: Any, what: str):
+    with pytest.raises(ArtefactError, match=what):
+        parse_manifest(changed(QUANTIZED, path, value), "m.json")
+
+
+def test_manifest_from_before_quantization_is_read():
+    assert parse_manifest(changed(ONNX, "quantization", KeyError), "m") == ONNX
+    assert (ONNX.types, QUANTIZED.types) == ("fp16", "int8+fp16")
 
 
 def test_whole_numbers_stand_for_floats():

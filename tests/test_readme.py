@@ -90,6 +90,6 @@ def test_the_stated_tolerances_are_the_ones_in_force() -> None:
 
     pages = (command.help or "", (ROOT / "docs" / "verify.md").read_text(encoding="utf-8"))
     for page in pages:
-        rows = re.findall(r"(fp32|fp16|bf16)[ |]+(\d+e-\d+)[ |]+([\d.]+) ?%", page)
+        rows = re.findall(r"(fp32|fp16|bf16|int8|fp8)[ |]+(\d+e-\d+|0\.\d+)[ |]+([\d.]+) ?%", page)
         stated = {name: (float(relative), float(percent) / 100) for name, relative, percent in rows}
         assert stated == {name: (limit.relative_l2, pytest.approx(limit.labels)) for name, limit in TOLERANCES.items()}

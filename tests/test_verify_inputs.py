@@ -171,7 +171,7 @@ def test_engine_without_a_gpu_is_not_run_and_nothing_is_claimed(exports, engine:
     assert (report.outcome, first.outcome, second.outcome) == (NOT_RUN, NOT_RUN, PASSED)
     assert first.reason == "no GPU: no driver here"
     assert first.comparisons == ()
-    monkeypatch.setattr("ccdeploy.verify._reference_model", pytest.fail)
+    monkeypatch.setattr("ccdeploy.verify.reference_model", pytest.fail)
     assert verify([engine], Inputs()).outcome == NOT_RUN, "the network is not even loaded"
 
 

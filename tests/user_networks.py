@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from networks import PositionAttention, UserNet, WellKnown
 from torch import nn
+from torch.nn import functional
 
 INPUTS, WIDTH, CLASSES = 3, 16, 5
 
@@ -76,6 +77,19 @@ class Branches(Small):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = super().forward(x)
         result: torch.Tensor = torch.cond(y.mean() > 0, lambda z: z * 2.0, lambda z: z - 1.0, (y,))
+        return result
+
+
+class Multiplies(Small):
+    """Multiplies by a matrix that is its own, which takes operands of one type alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Parameter(torch.eye(WIDTH))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = functional.linear(self.backbone[0](x).movedim(1, -1), self.mix).movedim(-1, 1)
+        result: torch.Tensor = self.classifier(self.attention(y))
         return result
 
 

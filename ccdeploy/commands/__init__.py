@@ -17,6 +17,7 @@ from ccdeploy.errors import CcdeployError
 COMMANDS = {
     "models": "List the networks that ccdeploy knows, or show one.",
     "export": "Export a network to a portable ONNX file.",
+    "quantize": "Quantise an exported file to int8 or fp8, with ranges from pictures.",
     "build-plugin": "Compile the CUDA kernel and the TensorRT plugin.",
     "build-engine": "Build a TensorRT engine from an ONNX file.",
     "verify": "Compare artefacts with PyTorch, stage by stage.",

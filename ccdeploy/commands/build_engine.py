@@ -104,7 +104,7 @@ def facts(manifest: Manifest, path: Path) -> list[tuple[str, str]]:
         ("wrote", f"{path} ({size_text(path.stat().st_size)}), {manifest_path(path).name}"),
         ("built by", f"{engine.flavour} {engine.version} in {engine.build_seconds:.1f} s"),
         ("runs on", f"compute capability {', '.join(engine.compute_capabilities)}"),
-        ("precision", manifest.precision),
+        ("precision", manifest.types),
         ("layers", f"{engine.layers}; {engine.plugin_layers} plugins, {manifest.criss_cross_nodes} criss-cross passes"),
     ]
     if engine.plugin:

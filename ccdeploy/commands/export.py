@@ -9,6 +9,7 @@ import click
 from ccdeploy.commands.console import print_facts, print_json, progress, size_text
 from ccdeploy.commands.options import FILE, io_option, json_option, model_options, precision_option, size_option
 from ccdeploy.engine.manifest import Manifest, manifest_path
+from ccdeploy.pictures import picture_files
 
 
 @click.command("export")
@@ -24,6 +25,19 @@ from ccdeploy.engine.manifest import Manifest, manifest_path
     help="What may change at run time.",
 )
 @precision_option
+@click.option(
+    "--keep-fp32",
+    multiple=True,
+    metavar="PATTERN",
+    help="Modules that stay float32 in a 16-bit file, such as 'head.convb*'. Repeatable.",
+)
+@click.option("--rescale", is_flag=True, help="Move powers of two between layers so that fp16 holds them; exact.")
+@click.option(
+    "--images",
+    type=FILE,
+    multiple=True,
+    help="Picture or folder of pictures to measure fp16 ranges on: one that overflows is an error. Repeatable.",
+)
 @io_option
 @json_option
 def command(
@@ -36,6 +50,9 @@ def command(
     batch: int,
     dynamic: str,
     precision: str,
+    keep_fp32: tuple[str, ...],
+    rescale: bool,
+    images: tuple[Path, ...],
     io: str,
     as_json: bool,
 ) -> None:
@@ -52,7 +69,7 @@ def command(
         from ccdeploy.ccnet.loading import load_model
         from ccdeploy.export import ExportOptions, check_options, export
 
-        options = ExportOptions(size, batch, dynamic, precision, io)
+        options = ExportOptions(size, batch, dynamic, precision, io, keep_fp32, rescale, picture_files(images))
         check_options(options, output)
         say(f"loading {model}")
         network = load_model(model, weights, seed, recurrence)

@@ -73,7 +73,7 @@ def _manifest_rows(manifest: Manifest) -> list[tuple[str, str]]:
     rows = [
         ("network", f"{manifest.model}, recurrence {manifest.recurrence}"),
         ("weights", origin),
-        ("precision", manifest.precision),
+        ("precision", manifest.types),
         ("criss-cross", f"{manifest.criss_cross_nodes} passes"),
     ]
     rows += [("in", str(tensor)) for tensor in manifest.inputs]
@@ -83,6 +83,10 @@ def _manifest_rows(manifest: Manifest) -> list[tuple[str, str]]:
         if source.mean:
             mean, std = (", ".join(map(str, values)) for values in (source.mean, source.std))
             rows.append(("normalised", f"{source.channel_order}, mean {mean}, std {std}"))
+    if manifest.quantization:
+        from ccdeploy.commands.quantize import quantization_rows
+
+        rows += quantization_rows(manifest)
     rows.append(("written by", f"ccdeploy {manifest.ccdeploy}"))
     if engine := manifest.engine:
         rows += [

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from ccdeploy.commands.accuracy_view import DatasetOptions, dataset_options, show_accuracy
+from ccdeploy.commands.bisect_view import BisectOptions, bisect_options, show_bisection
 from ccdeploy.commands.console import print_json, print_table, progress
 from ccdeploy.commands.options import FILE, SEED, json_option, size_option
 from ccdeploy.comparison import Comparison
@@ -28,6 +30,8 @@ EXIT_CODES = {PASSED: 0, DIFFERENT: 1, NOT_RUN: 3}
 @click.option(
     "--batch", type=click.IntRange(1, 1024), default=2, show_default=True, help="Where the artefact leaves it open."
 )
+@bisect_options
+@dataset_options
 @json_option
 def command(
     artefacts: tuple[Path, ...],
@@ -37,6 +41,8 @@ def command(
     double: bool,
     size: tuple[int, int] | None,
     batch: int,
+    accuracy: DatasetOptions | None,
+    bisecting: BisectOptions | None,
     as_json: bool,
 ) -> int:
     """Compare each ARTEFACT (.onnx, .engine) with PyTorch on the same inputs, stage by stage.
@@ -46,12 +52,31 @@ def command(
       fp32  1e-5  99.99 %
       fp16  5e-3  99 %
       bf16  4e-2  95 %
+      int8  0.15  90 %
+      fp8   0.25  80 %
+
+    With --dataset instead how well each segments labelled pictures, beside PyTorch: mean IoU, and how much it loses.
+
+    \b
+    Points of mean IoU that an artefact may lose
+      fp32 0.05   fp16 0.1   bf16 0.3   int8, fp8 1.0
+
+    With --bisect of two artefacts (the first is the reference) or of one (against a new fp32 export of its network)
+    the first ONNX node whose output departs, by its name, and what in it differs.
 
     Exits with 1 if one differs and names the first stage that departs; with 3 if one cannot run on this machine.
     """
+    if accuracy is not None:
+        measured = accuracy.evaluate(artefacts, weights, double)
+        print_json(measured.to_dict()) if as_json else show_accuracy(measured)
+        return EXIT_CODES[measured.outcome]
     with progress() as say:
         say("loading PyTorch")
         inputs = Inputs(picture_files(images), seed, size, batch)
+        if bisecting is not None:
+            bisection = bisecting.bisect(artefacts, inputs, weights, say)
+            print_json(bisection.to_dict()) if as_json else show_bisection(bisection)
+            return bisection.exit_code
         report = verify(artefacts, inputs, weights, double, say=say)
     if as_json:
         print_json(report.to_dict())

@@ -73,7 +73,8 @@ def build_engine(
     tensorrt = load_flavour(flavour)
     limits.check_timing_cache(tensorrt, timing_cache)
     targets, target_notes = limits.choose_compute_capabilities(tensorrt, compute_capabilities, probe_gpus())
-    limits.check_precision(model.manifest.precision, targets)
+    for precision in (model.manifest.precision, *model.quantised):
+        limits.check_precision(precision, targets)
     choice = resolve_plugin(plugin, model.criss_cross, model.manifest.precision, targets, say)
     library = choice.library
     if embed_plugin and library is None:

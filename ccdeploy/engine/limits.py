@@ -96,7 +96,8 @@ def check_precision(precision: str, capabilities: Sequence[str]) -> None:
     if lacking:
         raise UsageError(
             f"The model is {precision}, which needs compute capability {oldest} or newer; got {', '.join(lacking)}.",
-            "Leave the older compute capability out, or export the model with --precision fp16.",
+            "Leave the older compute capability out, or "
+            + ("quantise the model to int8." if precision == "fp8" else "export the model with --precision fp16."),
         )
 
 

@@ -20,6 +20,7 @@ from ccdeploy.precision import PRECISIONS
 FORMAT = 1
 METADATA_KEY = "ccdeploy.manifest"
 """The metadata key of an ONNX file that holds its manifest."""
+QUANTIZED_TYPES = ("int8", "fp8")
 LARGEST_DIMENSION = 65536
 """Of a tensor that goes in or comes out."""
 
@@ -79,6 +80,27 @@ class Engine:
 
 
 @dataclass(frozen=True)
+class Quantization:
+    """How a file was quantised: pairs of QuantizeLinear and DequantizeLinear around some of its layers."""
+
+    type: str
+    """Of quantised weights and activations, one of QUANTIZED_TYPES."""
+    calibration: str
+    """How ranges were chosen: minmax, entropy or percentile."""
+    pictures: int
+    """How many pictures the ranges are from."""
+    source: str
+    """Where those are from."""
+    placement: str
+    """Whose fusions the pairs are placed for: tensorrt or cpu."""
+    layers: tuple[str, ...]
+    """Names of the quantised nodes."""
+    kept: dict[str, str] = field(default_factory=dict)
+    """Names of the nodes that could be quantised and stay in the float type, with the reason."""
+    percentile: float | None = None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """See the module's first lines. `file` and `sha256` are the artefact's own."""
 
@@ -104,7 +126,13 @@ class Manifest:
     notes: tuple[str, ...] = ()
     """What a user was told while the artefact was made."""
     engine: Engine | None = None
+    quantization: Quantization | None = None
     format: int = FORMAT
+
+    @property
+    def types(self) -> str:
+        """What it computes in, as reports name it: "fp16", "int8+fp16"."""
+        return f"{self.quantization.type}+{self.precision}" if self.quantization else self.precision
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest as nested dictionaries."""
@@ -194,6 +222,9 @@ def _check_values(manifest: Manifest) -> None:
         raise _Mismatch(f"`manifest.engine` does not go with `manifest.kind` {manifest.kind!r}")
     if manifest.weights.seed is not None and manifest.weights.seed < 0:
         raise _Mismatch(f"`manifest.weights.seed` is {manifest.weights.seed}, 0 or more was expected")
+    if manifest.quantization is not None and manifest.quantization.type not in QUANTIZED_TYPES:
+        seen = manifest.quantization.type
+        raise _Mismatch(f"`manifest.quantization.type` is {seen!r}, one of {', '.join(QUANTIZED_TYPES)} was expected")
     if not manifest.card:
         return  # of a foreign file: its tensors may be anything
     if len(manifest.inputs) != 1 or len(manifest.outputs) != 1 or manifest.precision == UNKNOWN:

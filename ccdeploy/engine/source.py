@@ -17,6 +17,7 @@ from ccdeploy.engine.job import Operator
 from ccdeploy.engine.manifest import Manifest, Tensor
 from ccdeploy.engine.onnx_files import load_graph, onnx_manifest
 from ccdeploy.engine.plugin import CrissCrossNode
+from ccdeploy.engine.quantised import check_quantisation
 from ccdeploy.errors import ArtefactError, first_line
 from ccdeploy.files import sha256_of
 from ccdeploy.op.onnx_op import DOMAIN, NAME, QUERY_CHANNELS
@@ -43,13 +44,16 @@ class Source:
     """Standard and foreign operators alike, each once, without those that the file defines."""
     criss_cross: tuple[CrissCrossNode, ...]
     notes: tuple[str, ...] = ()
+    quantised: tuple[str, ...] = ()
+    """Types of quantised values: int8, uint8, fp8."""
 
 
 def read_source(path: Path) -> Source:
     """Reads and checks an ONNX file; weights in external files are looked at, not loaded.
 
     Raises:
-        ArtefactError: it is missing, damaged, not valid ONNX, lacks its external data, or contradicts its own manifest.
+        ArtefactError: it is missing, damaged, not valid ONNX, lacks its external data, contradicts its own manifest,
+            or is quantised as TensorRT does not take it.
     """
     model = load_graph(path)
     _check_external_data(path, model)
@@ -65,7 +69,8 @@ def read_source(path: Path) -> Source:
         notes = (FOREIGN_NOTE,)
     else:
         _check_manifest(path, manifest, inputs, outputs, nodes)
-    return Source(path, manifest, inputs, _operators(model), criss_cross, notes)
+    quantised = check_quantisation(path, model)
+    return Source(path, manifest, inputs, _operators(model), criss_cross, notes, quantised)
 
 
 def _criss_cross_nodes(graph: onnx.GraphProto) -> tuple[CrissCrossNode, ...]:

@@ -18,9 +18,10 @@ from ccdeploy.errors import ArtefactError
 NARROW = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
 EXACT = {
     *("Relu", "MaxPool", "Concat", "Transpose", "Reshape", "Identity", "Slice", "Gather", "Expand"),
-    *("Squeeze", "Unsqueeze", "Flatten", "Split", "Pad"),
+    *("Squeeze", "Unsqueeze", "Flatten", "Split", "Pad", "DequantizeLinear"),
 }
-"""Operators that give values they were given: nothing to round."""
+"""Operators that give values they were given: nothing to round. DequantizeLinear is one of them, because kernels for
+int8 and fp8 sum what it was given and scale the sum: the values in between never exist in 16 bits."""
 
 
 def rounds(model: onnx.ModelProto) -> bool:

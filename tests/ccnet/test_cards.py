@@ -39,7 +39,14 @@ CARD: dict[str, Any] = {
         "align_corners": True,
         "reduce_zero_label": True,
     },
-    "evaluation": {"mode": "slide", "crop": [65, 97], "stride": [32, 97]},
+    "evaluation": {
+        "mode": "slide",
+        "crop": [65, 97],
+        "stride": [32, 97],
+        "resize": [97, 200],
+        "scales": [0.5, 1],
+        "flip": True,
+    },
     "published": {"miou": 50.5, "miou_flip": 51, "source": "a paper"},
     "weights": {
         "file": "mine_20200616_145125-76d11884.pth",
@@ -112,7 +119,9 @@ def test_a_published_card_agrees_with_its_name(name: str) -> None:
     assert (card.input.size, card.output_stride) == (size, 8)
     assert card.output.dataset == {"voc12aug": "voc2012"}.get(match["dataset"], match["dataset"])
     assert card.output.align_corners == slides
-    assert card.evaluation == (cards.Evaluation("slide", size, (513, 513)) if slides else cards.Evaluation("whole"))
+    resize = {(769, 769): (1025, 2049), (512, 1024): (1024, 2048), (512, 512): (512, 2048)}[size]
+    windows = ("slide", size, (513, 513)) if slides else ("whole", None, None)
+    assert card.evaluation == cards.Evaluation(*windows, resize, scales=(1.0,), flip=False)
     assert card.weights.file == f"{name}_{card.weights.stamp}.pth"
     assert card.weights.layout == "mmsegmentation"
     assert card.weights.source.endswith(f"/mmsegmentation/v0.5/ccnet/{name}/{card.weights.file}")
@@ -246,6 +255,11 @@ BAD_FIELDS = [
     ("evaluation.mode", "whole", "evaluation.crop is given, expected only with mode 'slide' (it is 'whole')."),
     ("evaluation.stride", ..., "evaluation.stride is missing, expected with mode 'slide' (it is 'slide')."),
     ("evaluation.stride", [66, 1], "evaluation.stride is [66, 1], expected at most the crop [65, 97]"),
+    ("evaluation.resize", [98, 97], "evaluation.resize is [98, 97], expected the short side first."),
+    ("evaluation.resize", [97], "evaluation.resize is a list of 1, expected a list of 2."),
+    ("evaluation.scales", [], "evaluation.scales is a list of 0, expected a list of 1 to 20."),
+    ("evaluation.scales", [1, 0], "evaluation.scales[1] is 0, expected a number from 0.1 to 10."),
+    ("evaluation.flip", 1, "evaluation.flip is 1, expected true or false."),
     ("published.miou", 101, "published.miou is 101, expected a number from 0 to 100."),
     ("published.source", ..., "published.source is missing."),
     ("weights.file", "../w.pth", "weights.file is '../w.pth', expected a plain file name."),

@@ -157,3 +157,22 @@ def test_weights_keep_their_values(kind: str):
     model.graph.initializer.append(helper.make_tensor("w", number, [50], bits, raw=True))
     (tensor,) = [tensor for tensor in widened(model).graph.initializer if tensor.name == "w"]
     np.testing.assert_array_equal(numpy_helper.to_array(tensor), values.float())
+
+
+def test_restored_values_are_exact_and_what_is_computed_of_them_is_rounded():
+    """Kernels sum integers and scale the sum: 37 * 0.1 in float16 is not seen by what reads it."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["": 19]>
+        g (float[N] x) => (float[N] y) <float16[N] n, int8[N] q, float16[N] d, float16[N] z> {
+          n = Cast <to = 10> (x)  q = QuantizeLinear (n, s, o)  d = DequantizeLinear (q, s, o)
+          z = Mul (d, three)  y = Cast <to = 1> (z) }"""
+    )
+    scale, three = np.array(0.1, np.float16), np.array([3], np.float16)
+    for array, name in ((scale, "s"), (np.array(0, np.int8), "o"), (three, "three")):
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    x = np.arange(-20, 20, 0.37, dtype=np.float32)
+    counts = np.clip(np.rint(x.astype(np.float16).astype(np.float32) / np.float32(scale)), -128, 127)
+    exact = (counts * np.float32(scale) * np.float32(3)).astype(np.float16)
+    np.testing.assert_array_equal(run(widened(model), x), exact)
+    in_half = ((counts * np.float32(scale)).astype(np.float16).astype(np.float32) * 3).astype(np.float16)
+    assert (exact != in_half).any(), "the test can tell the two apart"

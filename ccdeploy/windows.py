@@ -1,0 +1,211 @@
+"""How a picture passes through a network to become labels: whole or in windows, at several scales, mirrored.
+
+The order is mmsegmentation's, whose published figures the cards state: the picture is scaled (bilinear, as OpenCV does
+it), normalised, run; the logits of overlapping windows are averaged where they overlap, enlarged to the label map, and
+with several passes turned into probabilities, which are averaged; the class of the largest is the label. Windows that
+reach over the edge of a small picture are filled with zeros after normalisation, as the authors' own evaluation does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from ccdeploy.ccnet.cards import Card
+from ccdeploy.ccnet.preprocessing import Batch, Pictures, normalise
+from ccdeploy.datasets import LabelMap
+
+Logits = npt.NDArray[np.float32]
+Forward = Callable[[Batch], Logits]
+"""[B, channels, H, W], normalised -> logits [B, classes, H, W]."""
+STRIP = 1 << 22
+"""Logits that are enlarged at once: 16 MB, where a label map of 150 classes would take gigabytes."""
+WINDOW_PIXELS = 1 << 20
+"""Of windows that are run at once, where the artefact leaves their number open."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How pictures pass.
+
+    Attributes:
+        mode: "whole" or "slide".
+        crop: height and width of a window; where slide.
+        stride: from a window's start to the next's; where slide.
+        size: height and width that whole pictures are brought to, whatever their ratio; None: they keep theirs.
+        resize: short and long side that bound the picture; see `ccdeploy.ccnet.cards.Evaluation`.
+        scales: further factors, a pass each.
+        flip: a second, mirrored pass at each scale.
+    """
+
+    mode: str
+    crop: tuple[int, int] = (0, 0)
+    stride: tuple[int, int] = (0, 0)
+    size: tuple[int, int] | None = None
+    resize: tuple[int, int] | None = None
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+
+    def __str__(self) -> str:
+        if self.mode == "slide":
+            text = f"windows of {_by(self.crop)} every {_by(self.stride)}"
+        else:
+            text = "whole pictures" + (f", brought to {_by(self.size)}" if self.size else "")
+        if self.resize and not self.size:
+            text += f", short side at most {self.resize[0]}, long side at most {self.resize[1]}"
+        if self.scales != (1.0,):
+            text += f", scales {', '.join(f'{scale:g}' for scale in self.scales)}"
+        return text + (", each also mirrored" if self.flip else "")
+
+    @property
+    def passes(self) -> int:
+        """How often each picture passes."""
+        return len(self.scales) * (2 if self.flip else 1)
+
+    def scaled_size(self, height: int, width: int, scale: float) -> tuple[int, int]:
+        """The size that a picture is brought to for one scale."""
+        if self.size:
+            return self.size
+        if self.resize:
+            short, long = (int(side * scale) for side in self.resize)
+            scale = min(long / max(height, width), short / min(height, width))
+        return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def predicted_labels(
+    picture: Pictures, size: tuple[int, int], plan: Plan, card: Card, forward: Forward, at_once: int | None = None
+) -> LabelMap:
+    """The class of each pixel, uint8 [height, width].
+
+    Args:
+        picture: uint8 RGB [H, W, channels].
+        size: height and width of the label map.
+        plan: how it passes.
+        card: of the network: how pictures are normalised and logits enlarged.
+        forward: runs it.
+        at_once: windows in a batch; as many as `WINDOW_PIXELS` allows unless given.
+    """
+    aligned = card.output.align_corners
+    if plan.passes == 1:
+        (logits,) = _logits_of_passes(picture, plan, card, forward, at_once)
+        strips = [strip.argmax(dim=0).to(torch.uint8) for _, strip in _enlarged(logits, size, aligned)]
+        return torch.cat(strips).numpy()
+    total: torch.Tensor | None = None
+    for logits in _logits_of_passes(picture, plan, card, forward, at_once):
+        if total is None:
+            total = torch.zeros(logits.shape[0], *size)
+        for row, strip in _enlarged(logits, size, aligned):
+            total[:, row : row + strip.shape[1]] += strip.softmax(dim=0)
+    assert total is not None
+    return total.argmax(dim=0).to(torch.uint8).numpy()
+
+
+def resized(picture: Pictures, height: int, width: int) -> Pictures:
+    """A picture [H, W, channels] of another size: bilinear between pixel centres, no filter, rounded to uint8."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    planes = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float()
+    scaled = functional.interpolate(planes, (height, width), mode="bilinear", align_corners=False)
+    return scaled[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def nearest(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
+    """A label map [h, w] of another size: each pixel takes the label of the nearest pixel centre."""
+    (height, width), (h, w) = size, labels.shape
+    rows, columns = (2 * np.arange(height) + 1) * h // (2 * height), (2 * np.arange(width) + 1) * w // (2 * width)
+    taken: LabelMap = labels[rows[:, None], columns]
+    return taken
+
+
+def window_corners(height: int, width: int, crop: tuple[int, int], stride: tuple[int, int]) -> list[tuple[int, int]]:
+    """Top and left of each window: every stride, the last ones moved back to end with the picture."""
+    return [(top, left) for top in _starts(height, crop[0], stride[0]) for left in _starts(width, crop[1], stride[1])]
+
+
+def _starts(length: int, crop: int, stride: int) -> list[int]:
+    last = max(length - crop, 0)
+    return [*range(0, last, stride), last]
+
+
+def _logits_of_passes(
+    picture: Pictures, plan: Plan, card: Card, forward: Forward, at_once: int | None
+) -> Iterator[torch.Tensor]:
+    """Logits [classes, h, w] of each pass, not mirrored any more."""
+    for scale in plan.scales:
+        height, width = picture.shape[:2]
+        scaled = resized(picture, *plan.scaled_size(height, width, scale))
+        batch = normalise(scaled[None], card)
+        yield torch.from_numpy(_logits(batch, plan, forward, at_once))
+        if plan.flip:
+            mirrored = np.ascontiguousarray(batch[..., ::-1])
+            yield torch.from_numpy(_logits(mirrored, plan, forward, at_once)).flip(-1)
+
+
+def _logits(batch: Batch, plan: Plan, forward: Forward, at_once: int | None) -> Logits:
+    """Logits [classes, h, w] of one picture [1, channels, h, w]: of windows, their average."""
+    if plan.mode == "whole":
+        (logits,) = _run(batch, forward, at_once)
+        return np.asarray(logits)
+    _, _, height, width = batch.shape
+    crop_height, crop_width = plan.crop
+    below, right = max(crop_height - height, 0), max(crop_width - width, 0)
+    padded = np.pad(batch[0], ((0, 0), (0, below), (0, right)))
+    corners = window_corners(height, width, plan.crop, plan.stride)
+    number = at_once or max(1, WINDOW_PIXELS // (crop_height * crop_width))
+    total: Logits | None = None
+    count = np.zeros(padded.shape[1:], np.float32)
+    for first in range(0, len(corners), number):
+        group = corners[first : first + number]
+        windows = np.stack([padded[:, top : top + crop_height, left : left + crop_width] for top, left in group])
+        for (top, left), logits in zip(group, _run(windows, forward, at_once), strict=True):
+            if total is None:
+                total = np.zeros((len(logits), *count.shape), np.float32)
+            total[:, top : top + crop_height, left : left + crop_width] += logits
+            count[top : top + crop_height, left : left + crop_width] += 1
+    assert total is not None
+    total /= count
+    return np.ascontiguousarray(total[:, :height, :width])
+
+
+def _run(windows: Batch, forward: Forward, at_once: int | None) -> Logits:
+    """Logits of windows [B, channels, h, w]; a batch of fixed size is filled up with its last window."""
+    missing = (at_once or 0) - len(windows)
+    if missing <= 0:
+        return forward(windows)
+    return forward(np.concatenate([windows, np.repeat(windows[-1:], missing, axis=0)]))[: len(windows)]
+
+
+def _enlarged(logits: torch.Tensor, size: tuple[int, int], aligned: bool) -> Iterator[tuple[int, torch.Tensor]]:
+    """Logits [classes, h, w] enlarged to [classes, height, width], bilinear, in strips of rows: (first row, strip)."""
+    classes, h, w = logits.shape
+    height, width = size
+    above, below, row_weight = _neighbours(h, height, aligned)
+    left, right, column_weight = _neighbours(w, width, aligned)
+    rows = max(1, STRIP // (classes * max(w, width)))
+    for first in range(0, height, rows):
+        part = slice(first, first + rows)
+        strip = logits
+        if h != height or w != width:
+            strip = torch.lerp(logits[:, above[part]], logits[:, below[part]], row_weight[part, None])
+            strip = torch.lerp(strip[:, :, left], strip[:, :, right], column_weight)
+        yield first, strip if strip is not logits else logits[:, part]
+
+
+def _neighbours(source: int, target: int, aligned: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The two source pixels between which each target pixel lies, and the second's weight, as torch interpolates."""
+    place = torch.arange(target, dtype=torch.float64)
+    if aligned:
+        place = place * ((source - 1) / (target - 1) if target > 1 else 0.0)
+    else:
+        place = ((place + 0.5) * (source / target) - 0.5).clamp(min=0)
+    first = place.long().clamp(max=source - 1)
+    return first, (first + 1).clamp(max=source - 1), (place - first).float()
+
+
+def _by(size: tuple[int, int] | None) -> str:
+    return "x".join(map(str, size or ()))
