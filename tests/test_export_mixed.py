@@ -117,7 +117,7 @@ def own(tmp_path: Path) -> Model:
     return model
 
 
-@pytest.mark.parametrize("make", [overflowing, in_head, own])
+@pytest.mark.parametrize("make", [overflowing, in_head])
 def test_a_file_that_would_overflow_is_refused_and_holds_with_the_named_layers(
     tmp_path: Path, pictures: tuple[Path, ...], make: Callable[[Path], Model]
 ):
@@ -129,6 +129,16 @@ def test_a_file_that_would_overflow_is_refused_and_holds_with_the_named_layers(
     keep = tuple(KEEP.findall(caught.value.remedy))
     assert keep
     export(model, target, ExportOptions(**options, keep_fp32=keep))
+    assert outcome(target, model, pictures) == "passed"
+
+
+def test_where_all_layers_would_have_to_stay_bf16_is_named_and_holds(tmp_path: Path, pictures: tuple[Path, ...]):
+    model, target = own(tmp_path), tmp_path / "m.onnx"
+    with pytest.raises(ModelError, match=r"backbone\.0\.weight holds .*its batch norm is folded in") as caught:
+        export(model, target, ExportOptions(precision="fp16", images=pictures))
+    assert caught.value.remedy.startswith("Export with --precision bf16")
+    assert not KEEP.findall(caught.value.remedy), "that would be an fp32 file by another name"
+    export(model, target, ExportOptions(precision="bf16"))
     assert outcome(target, model, pictures) == "passed"
 
 

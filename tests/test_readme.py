@@ -71,7 +71,7 @@ def test_every_command_line_option_that_the_pages_name_exists() -> None:
     for name in COMMANDS:
         command = cli.get_command(None, name)  # type: ignore[arg-type]
         assert command is not None
-        known |= {option for parameter in command.params for option in parameter.opts}
+        known |= {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     lines = README.splitlines()
     for page in (ROOT / "docs").glob("*.md"):
         about_others = page.name in PAGES_ABOUT_OTHER_PROGRAMS

@@ -53,7 +53,12 @@ def model_options(function: F) -> F:
     for decorate in (
         click.option("--recurrence", type=click.IntRange(0, 16), help="Criss-cross passes; the card's unless given."),
         click.option("--random-weights", "seed", type=SEED, metavar="SEED", help="Draw weights instead."),
-        click.option("--weights", type=FILE, metavar="FILE", help="Checkpoint: .pth, .pt or .safetensors; the card's own where it ships with ccdeploy."),
+        click.option(
+            "--weights",
+            type=FILE,
+            metavar="FILE",
+            help="Checkpoint: .pth, .pt or .safetensors; the card's own where it ships with ccdeploy.",
+        ),
         click.argument("model"),
     ):
         function = decorate(function)
