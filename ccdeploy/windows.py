@@ -109,7 +109,7 @@ def resized(picture: Pictures, height: int, width: int) -> Pictures:
     """A picture [H, W, channels] of another size: bilinear between pixel centres, no filter, rounded to uint8."""
     if picture.shape[:2] == (height, width):
         return picture
-    planes = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float()
+    planes = torch.tensor(picture).permute(2, 0, 1)[None].float()
     scaled = functional.interpolate(planes, (height, width), mode="bilinear", align_corners=False)
     return scaled[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
 

@@ -55,7 +55,7 @@ def test_it_learns_and_gamma_and_attention_take_part(script: ModuleType, small: 
     network = script.new_network(small, seed=1)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     seen = list(script.train(network, small, 25, schedule=25))
-    assert sum(seen[-5:]) < 0.75 * sum(seen[:5])
+    assert sum(seen[-5:]) < 0.85 * sum(seen[:5])
     after = network.state_dict()
     for key in ("head.cca.gamma", "head.cca.query_conv.weight", "backbone.stem.0.weight", "head.classifier.bias"):
         assert not torch.equal(before[key], after[key]), key

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     metavar="FOLDER|streets",
     help="Calibrate on its pictures where no --images are given; --auto measures mIoU on it.",
 )
-@click.option("--type", "kind", type=click.Choice(["int8", "fp8"]), default="int8", show_default=True)
+@click.option(
+    "--type", "kind", type=click.Choice(["int8", "fp8"]), default="int8", show_default=True, help="Of quantised layers."
+)
 @click.option(
     "--calibration",
     type=click.Choice(["minmax", "entropy", "percentile"]),
