@@ -227,9 +227,10 @@ def _watched(matching: Matching, bad: Network, stages: Sequence[str]) -> list[in
 
 def _feeds(subject: Subject, networks: tuple[Network, Network], inputs: Inputs) -> Iterator[tuple[Values, Values]]:
     """The inputs of both graphs, one batch after the other."""
+    good, bad = (next(iter(network.inputs)) for network in networks)
     for pictures, batch in batches(subject, inputs):
         fed: Any = batch if subject.manifest.io == "tensor" else pictures
-        yield tuple({next(iter(network.inputs)): fed} for network in networks)  # type: ignore[misc]
+        yield {good: fed}, {bad: fed}
 
 
 def _notes(manifests: Sequence[Manifest | None]) -> Iterator[str]:
