@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-NATIVE := $(shell find plugins -name '*.h' -o -name '*.cuh' -o -name '*.cu' -o -name '*.cpp')
+NATIVE := $(shell find plugins examples tests -name '*.h' -o -name '*.cuh' -o -name '*.cu' -o -name '*.cpp' -o -name '*.c')
 
 .PHONY: setup demo test gpu-check lint format wheel clean
 

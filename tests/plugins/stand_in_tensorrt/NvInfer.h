@@ -101,8 +101,7 @@ public:
     virtual ~IVersionedInterface() noexcept = default;
 };
 
-class IPluginCapability : public IVersionedInterface {
-};
+class IPluginCapability : public IVersionedInterface {};
 
 class IPluginV3 : public IVersionedInterface {
 public:
@@ -152,8 +151,7 @@ public:
     virtual PluginFieldCollection const* getFieldsToSerialize() noexcept = 0;
 };
 
-class IPluginCreatorInterface : public IVersionedInterface {
-};
+class IPluginCreatorInterface : public IVersionedInterface {};
 
 class IPluginCreatorV3One : public IPluginCreatorInterface {
 public:
@@ -166,15 +164,11 @@ public:
 };
 
 #if NV_TENSORRT_MAJOR == 10
-struct LoggerBase {
-};
-struct FinderBase {
-};
+struct LoggerBase {};
+struct FinderBase {};
 #else
-struct LoggerBase : IVersionedInterface {
-};
-struct FinderBase : IVersionedInterface {
-};
+struct LoggerBase : IVersionedInterface {};
+struct FinderBase : IVersionedInterface {};
 #endif
 
 class ILogger : public LoggerBase {

@@ -35,11 +35,20 @@ struct Bfloat16 {
     }
 };
 
-template <class T> T narrow(float value) { return static_cast<T>(value); }
-template <> Bfloat16 narrow<Bfloat16>(float value) { return Bfloat16::of(value); }
+template <class T>
+T narrow(float value)
+{
+    return static_cast<T>(value);
+}
+template <>
+Bfloat16 narrow<Bfloat16>(float value)
+{
+    return Bfloat16::of(value);
+}
 
 // A tensor [batch, channels, height, width] in either layout.
-template <class T> struct Tensor {
+template <class T>
+struct Tensor {
     T* data;
     ccdeploy_criss_cross const& problem;
     int channels;
@@ -71,7 +80,8 @@ void compute(ccdeploy_criss_cross const& p, void const* qkv_data, void const* re
                 for (auto [row, column] : cross) {
                     double energy = 0;
                     for (int c = 0; c < p.query_channels; ++c)
-                        energy += double{1} * float(qkv.at(b, c, h, w)) * float(qkv.at(b, p.query_channels + c, row, column));
+                        energy +=
+                            double{1} * float(qkv.at(b, c, h, w)) * float(qkv.at(b, p.query_channels + c, row, column));
                     weight.push_back(static_cast<float>(energy));
                     largest = std::max(largest, weight.back());
                 }
@@ -86,7 +96,10 @@ void compute(ccdeploy_criss_cross const& p, void const* qkv_data, void const* re
             }
 }
 
-bool misaligned(void const* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 != 0; }
+bool misaligned(void const* pointer)
+{
+    return reinterpret_cast<uintptr_t>(pointer) % 16 != 0;
+}
 
 } // namespace
 
@@ -96,7 +109,10 @@ extern "C" {
 #define STAND_IN_API_VERSION CCDEPLOY_API_VERSION
 #endif
 
-int32_t ccdeploy_api_version(void) { return STAND_IN_API_VERSION; }
+int32_t ccdeploy_api_version(void)
+{
+    return STAND_IN_API_VERSION;
+}
 
 char const* ccdeploy_build_info(void)
 {
@@ -104,7 +120,10 @@ char const* ccdeploy_build_info(void)
            "\", \"compiler\": \"" CCDEPLOY_COMPILER "\", \"source\": \"" CCDEPLOY_SOURCE_SHA256 "\"}";
 }
 
-char const* ccdeploy_last_error(void) { return last_error; }
+char const* ccdeploy_last_error(void)
+{
+    return last_error;
+}
 
 ccdeploy_status ccdeploy_criss_cross_workspace(ccdeploy_criss_cross const* problem, size_t* bytes)
 {
