@@ -2,8 +2,9 @@
 
     make gpu-check        or        python benchmarks/gpu_check.py [--skip speed] [--output DIR]
 
-Needs a GPU, PyTorch with CUDA, numpy, nvcc and a C++ compiler; neither TensorRT nor the network, and it installs
-nothing. Steps, each in a process of its own, so that no failure takes what was found before with it:
+Needs a GPU, PyTorch with CUDA, numpy, nvcc and a C++ compiler, and installs nothing; the step `engine` needs TensorRT,
+pycuda and the rest of ccdeploy, and is "not run" without them. Steps, each in a process of its own, so that no failure
+takes what was found before with it:
 
     machine      what the numbers depend on
     build        the library for this GPU, the same with every tile, the programs below; registers and spills
@@ -11,6 +12,7 @@ nothing. Steps, each in a process of its own, so that no failure takes what was 
     correctness  the table of cases against float64: all types, layouts and tiles
     sanitizer    compute-sanitizer on small problems, where it is installed
     plugin       the TensorRT plugin's enqueue, called through its ABI
+    engine       the network that ships, built with the plugin and run by the real runner, against PyTorch and itself
     speed        against the floor of memory traffic, and against the well-known PyTorch module
 
 The result goes to benchmarks/results/<card>-<date>.json and .md. Exit codes: 0 everything that ran is as it must be;
@@ -41,7 +43,7 @@ for _folder in (ROOT / "tools", ROOT / "benchmarks", ROOT):
     if str(_folder) not in sys.path:
         sys.path.insert(0, str(_folder))
 
-STEP_NAMES = ("machine", "build", "golden", "correctness", "sanitizer", "plugin", "speed")
+STEP_NAMES = ("machine", "build", "golden", "correctness", "sanitizer", "plugin", "engine", "speed")
 RESULTS = ROOT / "benchmarks" / "results"
 WORK = ROOT / "build" / "gpu-check"
 MISSING = 3

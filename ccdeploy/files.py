@@ -21,6 +21,15 @@ def data_folder(name: str) -> Path:
     raise FileNotFoundError(f"ccdeploy's folder {name!r} is neither in {package} nor beside it: reinstall ccdeploy")
 
 
+def size_text(count: float) -> str:
+    """A number of bytes for people: "132.9 MB"."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
 def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:

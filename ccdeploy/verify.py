@@ -29,8 +29,8 @@ OPERATOR = "operator"
 """The definition of criss-cross attention that a file carries, run alone in float32."""
 PASSED, DIFFERENT, NOT_RUN = "passed", "different", "not run"
 Say = Callable[[str], None]
-Watch = Callable[[Pictures, Labels, Labels], None]
-"""Sees a picture [H, W, 3], PyTorch's labels of it [H, W] and an artefact's."""
+Watch = Callable[[int, Path, Pictures, Labels, Labels], None]
+"""Sees a picture's index, an artefact, the picture [H, W, 3], PyTorch's labels of it [H, W] and the artefact's."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def verify(
         double: run PyTorch in float64 instead of float32.
         model: the network, where it is at hand already.
         say: told each step, one line at a time.
-        watch: shown the first picture of the first batch, once an artefact.
+        watch: shown the first picture of each batch, once an artefact.
 
     Raises:
         ArtefactError, CheckpointError, InputError, UsageError: what cannot be compared at all.
@@ -170,23 +170,27 @@ class Subject:
             return
         from ccdeploy.runners.operator import operator_results
         from ccdeploy.runners.ort import OnnxRuntimeRunner, StagedRunner
+        from ccdeploy.runners.providers import why_not_as_it_stands
 
         if self.manifest.criss_cross_nodes:
             tally = self.tallies.setdefault(OPERATOR, Tally())
             for got, expected in operator_results(load_graph(self.path), seed=0):
                 tally.add(got, expected)
         self.runners = [stack.enter_context(StagedRunner(self.path, list(self.manifest.stages.values())))]
-        if self.manifest.precision == "bf16":
-            self.notes.append("not run as it stands: onnxruntime has no bfloat16 convolution for the CPU")
-        elif self.manifest.types == "fp8+fp16":
-            self.notes.append("not run as it stands: onnxruntime computes fp8 beside fp16 wrongly on the CPU")
+        if reason := why_not_as_it_stands(self.manifest.types):
+            self.notes.append(f"not run as it stands: {reason}")
         else:
             self.runners.append(stack.enter_context(OnnxRuntimeRunner(self.path)))
 
     def compare(
-        self, pictures: Pictures | None, batch: Batch, reference: dict[str, Array], watch: Watch | None = None
+        self,
+        pictures: Pictures | None,
+        batch: Batch,
+        reference: dict[str, Array],
+        watch: Watch | None = None,
+        index: int = 0,
     ) -> None:
-        """Runs the artefact on one batch and counts its differences."""
+        """Runs the artefact on one batch, whose first picture has this index, and counts its differences."""
         source = self.manifest.inputs[0]
         fed: dict[str, Any] = {source.name: batch if self.manifest.io == "tensor" else pictures}
         for number, runner in enumerate(self.runners):
@@ -207,7 +211,7 @@ class Subject:
             if labels is not None:
                 self._count_labels(suffix, labels, reference)
                 if watch is not None and pictures is not None and runner is self.runners[-1]:
-                    watch(pictures[0], reference[LOGITS][0].argmax(axis=0), labels[0])
+                    watch(index, self.path, pictures[0], reference[LOGITS][0].argmax(axis=0), labels[0])
 
     def verdict(self) -> Verdict:
         """The sum of all batches."""
@@ -287,13 +291,12 @@ def _run_group(
         for subject in group:
             subject.open(stack)
         reference = stack.enter_context(PyTorchRunner(model, double))
-        for pictures, batch in batches(group[0], inputs):
+        for number, (pictures, batch) in enumerate(batches(group[0], inputs)):
             say(f"running {model.name} in PyTorch on {'x'.join(map(str, batch.shape))}")
             expected = reference.infer({"input": batch})
             for subject in group:
                 say(f"running {subject.path}")
-                subject.compare(pictures, batch, expected, watch)
-            watch = None
+                subject.compare(pictures, batch, expected, watch, number * len(batch))
     return [subject.verdict() for subject in group]
 
 

@@ -57,7 +57,8 @@ def test_a_rehearsal_on_the_emulator_passes_and_says_what_was_not_run(rehearsal:
     assert code == 0, said
     assert statuses(result) == {
         "machine": OK, "build": NOT_RUN, "golden": OK, "correctness": OK,
-        "sanitizer": NOT_RUN if not programs.find_sanitizer("") else OK, "plugin": OK, "speed": NOT_RUN,
+        "sanitizer": NOT_RUN if not programs.find_sanitizer("") else OK, "plugin": OK, "engine": NOT_RUN,
+        "speed": NOT_RUN,
     }  # fmt: skip
     assert result["seed"] == 5
     assert "GPU check: emulator" in said

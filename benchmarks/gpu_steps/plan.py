@@ -25,6 +25,13 @@ def build(context: Context) -> Iterator[Row]:
     return building.run(context)
 
 
+def engine(context: Context) -> Iterator[Row]:
+    """Whole engines; see gpu_steps.engines, which needs more than PyTorch and says what is missing."""
+    from gpu_steps import engines
+
+    return engines.run(context)
+
+
 @dataclass(frozen=True)
 class Step:
     """What to run, and after how many seconds it is given up."""
@@ -42,6 +49,7 @@ STEPS = {
     "correctness": Step(correctness.run, 240, "library"),
     "sanitizer": Step(programs.sanitizer, 600),
     "plugin": Step(plugin_abi.run, 120, "driver"),
+    "engine": Step(engine, 420, "library"),
     "speed": Step(speed.run, 300, "library"),
 }
 

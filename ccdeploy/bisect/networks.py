@@ -14,7 +14,8 @@ from onnx import helper, numpy_helper
 from ccdeploy.engine.onnx_files import load_graph
 from ccdeploy.errors import ArtefactError, first_line
 from ccdeploy.runners import Array
-from ccdeploy.runners.ort import FAULTY, PROVIDER
+from ccdeploy.runners.ort_session import FAULTY
+from ccdeploy.runners.providers import CPU, provider_named
 from ccdeploy.runners.rounding import rounds, widened
 
 INLINE = 1024
@@ -126,7 +127,7 @@ class Network:
         feeds = {name: held[name] for name in names if name in held}
         try:
             session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, [PROVIDER], enable_fallback=0, disabled_optimizers=FAULTY
+                model.SerializeToString(), options, [provider_named(CPU).key], enable_fallback=0, disabled_optimizers=FAULTY
             )
             values = session.run(computed, feeds)
         except Exception as error:  # onnxruntime raises types of its own

@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -172,6 +174,23 @@ def load_flavour(name: str) -> Flavour:
         f"Without a GPU or for RTX cards: {_REMEDIES[TENSORRT_RTX]} For Jetson and data-centre GPUs: "
         f"{_REMEDIES[TENSORRT]}",
     )
+
+
+def needed_cuda(flavour: Flavour) -> int | None:
+    """The major version of CUDA that an installed TensorRT is built for; None where its packages do not tell.
+
+    pip's packages have it in their names: "tensorrt-rtx-cu13-bindings". JetPack's and NVIDIA's archives do not.
+    """
+    return _cuda_of_packages(flavour.name)
+
+
+@cache
+def _cuda_of_packages(name: str) -> int | None:
+    packages = importlib.metadata.packages_distributions()  # reads every package's list of files: once a process
+    for package in (package for module in _MODULES[name] for package in packages.get(module, ())):
+        if (match := re.search(r"[-_]cu(\d{2})(?:[-_]|$)", package)) is not None:
+            return int(match[1])
+    return None
 
 
 def _import(name: str) -> tuple[ModuleType, str]:

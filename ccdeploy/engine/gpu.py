@@ -37,32 +37,33 @@ class GpuReport:
     reason: str = ""
 
 
-class _DriverError(Exception):
+class DriverError(Exception):
     """A call of the driver API that did not succeed."""
 
 
 def probe_gpus() -> GpuReport:
     """The GPUs that CUDA may use here (CUDA_VISIBLE_DEVICES is honoured). Never raises."""
     try:
-        driver = _load_driver()
+        driver = load_driver()
     except OSError as error:
         return GpuReport(reason=f"the NVIDIA driver does not load: {error}")
     try:
         version = _integer(driver, "cuDriverGetVersion")
         cuda = f"{version // 1000}.{version % 1000 // 10}"
-    except _DriverError as error:
+    except DriverError as error:
         return GpuReport(reason=str(error))
     kernel = _kernel_driver_version()
     try:
-        _call(driver, "cuInit", 0)
+        driver_call(driver, "cuInit", 0)
         gpus = tuple(_gpu(driver, index) for index in range(_integer(driver, "cuDeviceGetCount")))
-    except _DriverError as error:
+    except DriverError as error:
         return GpuReport(cuda=cuda, driver=kernel, reason=str(error))
     reason = "" if gpus else "the NVIDIA driver sees no GPU"
     return GpuReport(gpus, cuda, kernel, reason)
 
 
-def _load_driver() -> Any:
+def load_driver() -> Any:
+    """NVIDIA's driver library; OSError where there is none."""
     return ctypes.CDLL(_DRIVER_LIBRARY)
 
 
@@ -76,9 +77,9 @@ def _kernel_driver_version() -> str:
 def _gpu(driver: Any, index: int) -> Gpu:
     device = _integer(driver, "cuDeviceGet", index)
     name = ctypes.create_string_buffer(256)
-    _call(driver, "cuDeviceGetName", name, len(name), device)
+    driver_call(driver, "cuDeviceGetName", name, len(name), device)
     memory = ctypes.c_size_t()
-    _call(driver, "cuDeviceTotalMem_v2", ctypes.byref(memory), device)
+    driver_call(driver, "cuDeviceTotalMem_v2", ctypes.byref(memory), device)
     major = _integer(driver, "cuDeviceGetAttribute", _COMPUTE_CAPABILITY_MAJOR, device)
     minor = _integer(driver, "cuDeviceGetAttribute", _COMPUTE_CAPABILITY_MINOR, device)
     return Gpu(name.value.decode("utf-8", "replace"), f"{major}.{minor}", memory.value)
@@ -87,17 +88,18 @@ def _gpu(driver: Any, index: int) -> Gpu:
 def _integer(driver: Any, function: str, *arguments: int) -> int:
     """Calls a driver function whose first parameter is an int to fill in."""
     value = ctypes.c_int()
-    _call(driver, function, ctypes.byref(value), *arguments)
+    driver_call(driver, function, ctypes.byref(value), *arguments)
     return value.value
 
 
-def _call(driver: Any, function: str, *arguments: Any) -> None:
+def driver_call(driver: Any, function: str, *arguments: Any) -> None:
+    """Calls a function of the driver API that returns a CUresult; raises DriverError if that is not success."""
     try:
         status = getattr(driver, function)(*arguments)
     except AttributeError as error:
-        raise _DriverError(f"{_DRIVER_LIBRARY} has no {function}: it is not NVIDIA's driver library") from error
+        raise DriverError(f"{_DRIVER_LIBRARY} has no {function}: it is not NVIDIA's driver library") from error
     if status != 0:
-        raise _DriverError(f"{function} answered {_error_name(driver, status)}")
+        raise DriverError(f"{function} answered {_error_name(driver, status)}")
 
 
 def _error_name(driver: Any, status: int) -> str:

@@ -10,9 +10,10 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any
 
 from ccdeploy.ccnet.provenance import Weights
+from ccdeploy.documents import Mismatch, from_json, strict_json
 from ccdeploy.errors import ArtefactError
 from ccdeploy.files import written_whole
 from ccdeploy.precision import PRECISIONS
@@ -181,8 +182,7 @@ def parse_manifest(text: str, where: str) -> Manifest:
     """Parses a manifest's JSON; `where` names its place in errors."""
     remedy = "Export or build the artefact again."
     try:
-        data = json.loads(text)
-        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()  # refuses NaN, 1e999 and halves of surrogates
+        data = strict_json(text)
     except (ValueError, RecursionError) as error:
         raise ArtefactError(f"{where}: the manifest is not JSON ({error}).", remedy) from error
     if not isinstance(data, dict) or not isinstance(data.get("format"), int):
@@ -193,15 +193,11 @@ def parse_manifest(text: str, where: str) -> Manifest:
             "Use the ccdeploy that wrote it, or export and build again.",
         )
     try:
-        manifest = _from_json(Manifest, data, "manifest")
+        manifest = from_json(Manifest, data, "manifest")
         _check_values(manifest)
-    except _Mismatch as error:
+    except Mismatch as error:
         raise ArtefactError(f"{where}: {error}.", remedy) from error
     return manifest
-
-
-class _Mismatch(Exception):
-    """A field of a manifest that is missing, of the wrong type, or holds what no manifest holds."""
 
 
 UNKNOWN = "unknown"
@@ -217,70 +213,20 @@ _VALUES = {
 def _check_values(manifest: Manifest) -> None:
     for name, known in _VALUES.items():
         if (value := getattr(manifest, name)) not in known:
-            raise _Mismatch(f"`manifest.{name}` is {value!r}, one of {', '.join(known)} was expected")
+            raise Mismatch(f"`manifest.{name}` is {value!r}, one of {', '.join(known)} was expected")
     if (manifest.engine is None) != (manifest.kind == "onnx"):
-        raise _Mismatch(f"`manifest.engine` does not go with `manifest.kind` {manifest.kind!r}")
+        raise Mismatch(f"`manifest.engine` does not go with `manifest.kind` {manifest.kind!r}")
     if manifest.weights.seed is not None and manifest.weights.seed < 0:
-        raise _Mismatch(f"`manifest.weights.seed` is {manifest.weights.seed}, 0 or more was expected")
+        raise Mismatch(f"`manifest.weights.seed` is {manifest.weights.seed}, 0 or more was expected")
     if manifest.quantization is not None and manifest.quantization.type not in QUANTIZED_TYPES:
         seen = manifest.quantization.type
-        raise _Mismatch(f"`manifest.quantization.type` is {seen!r}, one of {', '.join(QUANTIZED_TYPES)} was expected")
+        raise Mismatch(f"`manifest.quantization.type` is {seen!r}, one of {', '.join(QUANTIZED_TYPES)} was expected")
     if not manifest.card:
         return  # of a foreign file: its tensors may be anything
     if len(manifest.inputs) != 1 or len(manifest.outputs) != 1 or manifest.precision == UNKNOWN:
-        raise _Mismatch("one input, one output and their precision were expected of an exported network")
+        raise Mismatch("one input, one output and their precision were expected of an exported network")
     tensor = manifest.inputs[0]
     if sorted(tensor.layout) != sorted("NCHW") or len(tensor.shape) != 4:
-        raise _Mismatch(f"the input {tensor} is not of four dimensions N, C, H and W")
+        raise Mismatch(f"the input {tensor} is not of four dimensions N, C, H and W")
     if any(isinstance(size, int) and not 0 < size <= LARGEST_DIMENSION for size in tensor.shape):
-        raise _Mismatch(f"the input {tensor} has a dimension outside of 1 to {LARGEST_DIMENSION}")
-
-
-_T = TypeVar("_T")
-
-
-def _from_json(kind: type[_T], data: Any, where: str) -> _T:
-    """Builds a dataclass from JSON, checking every field's presence and type."""
-    if not isinstance(data, dict):
-        raise _Mismatch(f"`{where}` is {type(data).__name__}, a table was expected")
-    hints = get_type_hints(kind)
-    values = {}
-    for spec in dataclasses.fields(kind):  # type: ignore[arg-type]
-        if spec.name in data:
-            values[spec.name] = _value(hints[spec.name], data[spec.name], f"{where}.{spec.name}")
-        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
-            raise _Mismatch(f"the field `{where}.{spec.name}` is missing")
-    return kind(**values)
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        return _from_json(hint, value, where)  # type: ignore[arg-type]
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise _Mismatch(f"`{where}` is {type(value).__name__}, a list was expected")
-        return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise _Mismatch(f"`{where}` is {type(value).__name__}, a table was expected")
-        return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if hint is Any:
-        return value
-    if arguments:  # a union
-        if value is not None and len(some := [option for option in arguments if option is not type(None)]) == 1:
-            return _value(some[0], value, where)
-        for option in arguments:
-            try:
-                return _value(option, value, where)
-            except _Mismatch:
-                continue
-        raise _Mismatch(f"`{where}` is {value!r}, which has a wrong type")
-    if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**53:
-        return float(value)
-    if hint is type(None):
-        if value is None:
-            return None
-    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    raise _Mismatch(f"`{where}` is {value!r}, {getattr(hint, '__name__', hint)} was expected")
+        raise Mismatch(f"the input {tensor} has a dimension outside of 1 to {LARGEST_DIMENSION}")

@@ -11,12 +11,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from onnx import TensorProto, helper
 
 from ccdeploy.errors import ArtefactError, first_line
 from ccdeploy.op.cases import SMALL
 from ccdeploy.op.definition import criss_cross_attention
-from ccdeploy.op.onnx_op import DOMAIN, NAME, QUERY_CHANNELS, VERSION
+from ccdeploy.op.onnx_op import DOMAIN, NAME, operator_model
 from ccdeploy.runners import Array
 
 
@@ -34,16 +33,7 @@ def operator_results(model: onnx.ModelProto, seed: int) -> Iterator[tuple[Array,
         shape = (case.batch, 2 * case.query_channels + case.channels, case.height, case.width)
         qkv = generator.standard_normal(shape, dtype=np.float32)
         residual = generator.standard_normal((case.batch, case.channels, *shape[2:]), dtype=np.float32)
-        node = helper.make_node(NAME, ["qkv", "residual"], ["y"], domain=DOMAIN)
-        node.attribute.append(helper.make_attribute(QUERY_CHANNELS, case.query_channels))
-        graph = helper.make_graph(
-            [node],
-            "operator",
-            [_value("qkv", qkv.shape), _value("residual", residual.shape)],
-            [_value("y", residual.shape)],
-        )
-        opsets = [*functions[0].opset_import, helper.make_opsetid(DOMAIN, VERSION)]
-        alone = helper.make_model(graph, functions=functions, opset_imports=opsets, ir_version=model.ir_version)
+        alone = operator_model(functions[0], case.query_channels, shape, residual.shape, model.ir_version)
         try:
             session = onnxruntime.InferenceSession(
                 alone.SerializeToString(), providers=["CPUExecutionProvider"], enable_fallback=0
@@ -56,7 +46,3 @@ def operator_results(model: onnx.ModelProto, seed: int) -> Iterator[tuple[Array,
             torch.from_numpy(qkv).double(), torch.from_numpy(residual).double(), case.query_channels
         )
         yield got, wide.numpy()
-
-
-def _value(name: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

@@ -16,6 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from ccdeploy.errors import ArtefactError
 
 NARROW = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
+_FLOATS = ((TensorProto.BFLOAT16, "bf16"), (TensorProto.FLOAT16, "fp16"))
+_QUANTISED: dict[int, str] = {TensorProto.INT8: "int8", TensorProto.UINT8: "uint8", TensorProto.FLOAT8E4M3FN: "fp8"}
 EXACT = {
     *("Relu", "MaxPool", "Concat", "Transpose", "Reshape", "Identity", "Slice", "Gather", "Expand"),
     *("Squeeze", "Unsqueeze", "Flatten", "Split", "Pad", "DequantizeLinear"),
@@ -27,6 +29,17 @@ int8 and fp8 sum what it was given and scale the sum: the values in between neve
 def rounds(model: onnx.ModelProto) -> bool:
     """Whether a model has 16-bit values, so that `widened` changes it."""
     return any(kind in NARROW for kind in _value_types(model.graph).values())
+
+
+def types_of(model: onnx.ModelProto) -> str:
+    """What a model without a manifest computes in, by its graph, as `Manifest.types` says it: "int8+fp16"."""
+    types = _value_types(model.graph)
+    kinds = set(types.values())
+    float_type = next((name for kind, name in _FLOATS if kind in kinds), "fp32")
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and types.get(node.input[0]) in _QUANTISED:
+            return f"{_QUANTISED[types[node.input[0]]]}+{float_type}"
+    return float_type
 
 
 def widened(model: onnx.ModelProto, extra_outputs: Iterable[str] = ()) -> onnx.ModelProto:

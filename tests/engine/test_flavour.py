@@ -98,3 +98,21 @@ def test_a_folder_of_that_name_is_not_tensorrt(tmp_path: Path, monkeypatch: pyte
 def test_unknown_flavour_is_a_usage_error():
     with pytest.raises(UsageError, match="no TensorRT flavour"):
         load_flavour("tensorrt-lean")
+
+
+@pytest.mark.parametrize(
+    ("packages", "needed"),
+    [
+        ({"tensorrt_rtx_bindings": ["tensorrt_rtx_cu13_bindings"]}, 13),
+        ({"tensorrt_rtx_bindings": ["tensorrt-rtx-cu12"]}, 12),
+        ({"tensorrt_rtx": ["tensorrt-rtx"]}, None),
+        ({"something": ["other-cu13"]}, None),
+    ],
+)
+def test_cuda_that_tensorrt_is_built_for_stands_in_its_package_s_name(monkeypatch, packages, needed):
+    monkeypatch.setattr("importlib.metadata.packages_distributions", lambda: packages)
+    flavour._cuda_of_packages.cache_clear()
+    try:
+        assert flavour.needed_cuda(flavour.Flavour(flavour.TENSORRT_RTX, "1.7.1", None, "")) == needed
+    finally:
+        flavour._cuda_of_packages.cache_clear()

@@ -39,6 +39,8 @@ def test_settings_reach_the_builder(full_tensorrt, write_model, engine: Path):
     calls = full_tensorrt.calls()
     assert calls["pool"] == ["WORKSPACE", 1 << 30]
     assert calls["builder_optimization_level"] == 5
+    assert calls["profiling_verbosity"] == "DETAILED", "an inspector shall know the types of layers"
+    assert calls["clear_flag"] == "TF32", "fp32 that was asked for is fp32"
     assert "timing_cache" not in calls
 
 

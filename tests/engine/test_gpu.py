@@ -52,7 +52,7 @@ class Driver:
 
 
 def test_gpu_is_described(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(gpu, "_load_driver", Driver)
+    monkeypatch.setattr(gpu, "load_driver", Driver)
     report = probe_gpus()
     assert report.gpus == (Gpu("Orin", "8.7", 8 << 30),)
     assert report.cuda == "12.6"
@@ -69,7 +69,7 @@ def test_gpu_is_described(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_failing_driver_gives_a_reason(monkeypatch: pytest.MonkeyPatch, driver: Any, reason: str):
-    monkeypatch.setattr(gpu, "_load_driver", lambda: driver)
+    monkeypatch.setattr(gpu, "load_driver", lambda: driver)
     report = probe_gpus()
     assert report.gpus == ()
     assert reason in report.reason

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import tensorrt_rtx_bindings as rtx
 from tensorrt_rtx_bindings import (  # noqa: F401
+    BuilderFlag,
     ILogger,
     IProgressMonitor,
     LayerType,
     MemoryPoolType,
+    ProfilingVerbosity,
     get_plugin_registry,
 )
 
@@ -64,7 +66,7 @@ class Config:
         if "compute_capabilit" in name:
             raise AttributeError(name)
         if name != "progress_monitor":
-            record(name, value)
+            record(name, getattr(value, "name", value))
         setattr(self.real, name, value)
 
     def set_memory_pool_limit(self, pool, size):
@@ -73,6 +75,10 @@ class Config:
 
     def add_optimization_profile(self, profile):
         return self.real.add_optimization_profile(profile)
+
+    def clear_flag(self, flag):
+        record("clear_flag", flag.name)
+        self.real.clear_flag(flag)
 
     def create_timing_cache(self, start):
         cache = TimingCache(bytes(start)) if start in (b"", b"cache") else None
