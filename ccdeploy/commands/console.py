@@ -13,6 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ccdeploy.files import size_text
+
+__all__ = ["Say", "print_facts", "print_json", "print_table", "progress", "size_text"]
+
 Say = Callable[[str], None]
 UNCUT = 10_000
 """Columns where output does not go to a terminal: a pipe has no width."""
@@ -59,12 +63,3 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
     width = max((len(name) for name, _ in facts), default=0)
     for name, value in facts:
         click.echo(f"{name:<{width}}  {value}")
-
-
-def size_text(count: float) -> str:
-    """A number of bytes for people: "132.9 MB"."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.2f} GB"

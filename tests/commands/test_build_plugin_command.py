@@ -164,7 +164,7 @@ def test_doctor_knows_the_tools(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatc
     subjects = {"find_nvcc": "nvcc", "find_cmake": "cmake", "find_builder": "cmake", "find_cxx": "cmake"}
     for tool, subject in subjects.items():
         with monkeypatch.context() as patch:
-            patch.setattr(doctor, tool, missing)
+            patch.setattr(f"ccdeploy.doctor.native.{tool}", missing)
             (finding,) = findings(subject)
         assert (finding.ok, finding.seen) == (False, "It is not there.")
         assert finding.remedy == "Needed to compile the plugin. Install it."
