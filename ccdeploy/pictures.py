@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 from ccdeploy.ccnet.cards import Card
 from ccdeploy.ccnet.preprocessing import Pictures
@@ -18,6 +18,8 @@ from ccdeploy.files import written_whole
 Labels = npt.NDArray[np.integer]
 MODES = {1: "L", 3: "RGB"}
 """Channels of a network's input -> Pillow's name of such pictures."""
+LEGEND_ROWS = 25
+"""Classes in a column of a legend."""
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
@@ -80,19 +82,97 @@ def _opened(file: Path, channels: int) -> Iterator[Image.Image]:
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        raise InputError(f"{file} is not a picture that can be read.", "Give a JPEG or PNG file.") from error
+        what = "is not a picture that can be read" if file.stat().st_size else "is empty"
+        raise InputError(f"{file} {what}.", "Give a JPEG or PNG file.") from error
     except Exception as error:  # Pillow's decoders raise many types on damaged files
         raise InputError(f"{file} cannot be read ({error}).", "Check the file; give a JPEG or PNG file.") from error
 
 
+def palette(card: Card, classes: int = 0) -> Pictures:
+    """RGB colours of classes 0, 1, ... [N, 3]: the card's, and behind them those of PASCAL VOC's colour map.
+
+    Args:
+        card: of the network; its classes may be unknown.
+        classes: how many colours are needed at least.
+    """
+    colours = [info.color for info in card.classes]
+    colours += [_voc_colour(index) for index in range(len(colours), classes)]
+    return np.array(colours, np.uint8).reshape(-1, 3)
+
+
+def class_name(card: Card, index: int) -> str:
+    """A class's name; "class 7" where the card has none."""
+    return card.classes[index].name if index < card.num_classes else f"class {index}"
+
+
+def _voc_colour(index: int) -> tuple[int, int, int]:
+    """PASCAL VOC's colour of a class: bits 0, 3, 6 of its number are the highest bits of red, bits 1, 4, 7 of green,
+    bits 2, 5 of blue. 256 colours, all different, and neighbours far apart."""
+    red = green = blue = 0
+    for place in range(3):
+        bits = index >> (3 * place)
+        red |= (bits & 1) << (7 - place)
+        green |= (bits >> 1 & 1) << (7 - place)
+        blue |= (bits >> 2 & 1) << (7 - place)
+    return red, green, blue
+
+
 def painted(labels: Labels, card: Card) -> Pictures:
-    """A label map [H, W] in the card's colours, [H, W, 3]; grey levels where the card has none."""
-    classes = max(int(labels.max()) + 1, card.num_classes, 1)
-    palette = np.repeat(np.linspace(0, 255, classes).astype(np.uint8)[:, None], 3, axis=1)
-    for index, info in enumerate(card.classes):
-        palette[index] = info.color
-    picture: Pictures = palette[labels]
+    """A label map [H, W] in the colours of its classes, [H, W, 3]; see `palette`."""
+    picture: Pictures = palette(card, int(labels.max(initial=0)) + 1)[labels]
     return picture
+
+
+def overlaid(picture: Pictures, labels: Labels, card: Card, opacity: float = 0.5) -> Pictures:
+    """A picture with the colours of its classes over it, [H, W, 3].
+
+    Args:
+        picture: uint8 [H, W, 3] RGB, or grey [H, W, 1].
+        labels: the class of each pixel, [H, W].
+        card: of the network.
+        opacity: of the colours: 0 leaves the picture, 1 leaves the colours alone.
+    """
+    if picture.shape[2] == 1:
+        picture = np.repeat(picture, 3, axis=2)
+    below, above = (Image.fromarray(np.ascontiguousarray(image)) for image in (picture, painted(labels, card)))
+    return np.asarray(Image.blend(below, above, opacity))
+
+
+def legend(card: Card, classes: int = 0) -> Pictures:
+    """A picture of the classes: number, colour and name each, in columns of LEGEND_ROWS, [H, W, 3].
+
+    Args:
+        card: of the network.
+        classes: how many there are, where the card does not say.
+
+    Raises:
+        InputError: neither says.
+    """
+    colours = palette(card, classes)
+    if not len(colours):
+        raise InputError(f"{card.name} states no classes: a legend has nothing to show.", "Write them in its card.")
+    font = _font(16)
+    columns = []
+    for first in range(0, len(colours), LEGEND_ROWS):
+        rows = range(first, min(first + LEGEND_ROWS, len(colours)))
+        texts = [f"{index}  {class_name(card, index)}" for index in rows]
+        width = 56 + int(max(font.getlength(text) for text in texts)) + 16
+        column = Image.new("RGB", (width, 12 + 26 * min(len(colours), LEGEND_ROWS)), "white")
+        draw = ImageDraw.Draw(column)
+        for row, (index, text) in enumerate(zip(rows, texts, strict=True)):
+            top = 8 + 26 * row
+            colour = tuple(int(value) for value in colours[index])
+            draw.rectangle((12, top, 44, top + 19), fill=colour, outline=(96, 96, 96))
+            draw.text((56, top + 10), text, fill="black", font=font, anchor="lm")
+        columns.append(np.asarray(column))
+    return np.concatenate(columns, axis=1)
+
+
+def _font(height: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib and has Latin, Greek, Cyrillic and more."""
+    import matplotlib
+
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), height)
 
 
 def side_by_side(panels: Sequence[Pictures], target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +17,14 @@ from ccdeploy.datasets import LabelMap
 from ccdeploy.engine.manifest import Manifest
 from ccdeploy.errors import ArtefactError, UsageError
 from ccdeploy.runners import Array, Runner
-from ccdeploy.windows import Logits, Plan, nearest, predicted_labels, resized
+from ccdeploy.windows import Logits, Plan, labels_of_batch, nearest, resized
 
 if TYPE_CHECKING:
     from ccdeploy.ccnet.loading import Model
 
 MODES = ("card", "whole", "slide")
+MOST_CLASSES = 256
+"""Of a label map, whose pixels are bytes."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +117,12 @@ class Segmenter:
         name: in errors and progress.
         source: the runner's input.
         output: the runner's output that holds the logits.
-        at_once: windows in a batch; None where any number goes.
+        at_once: pictures or windows in a batch; None where any number goes.
+        filled: whether the runner takes batches of `at_once` only, so that smaller ones are filled up.
 
     Attributes:
         how: runtime, version and device.
-        seconds: spent in `labels` so far.
+        seconds: spent in finding labels so far.
         pictures: seen so far.
         not_finite: of these, how many had logits that are infinite or NaN.
     """
@@ -132,12 +136,13 @@ class Segmenter:
         source: str = "input",
         output: str = LOGITS,
         at_once: int | None = None,
+        filled: bool = True,
     ) -> None:
         self.how, self.name, self.at_once = runner.how, name, at_once
         self.seconds, self.pictures, self.not_finite = 0.0, 0, 0
         self._runner, self._card, self._plan = runner, card, plan
         self._source, self._output = source, output
-        self._finite = True
+        self._filled, self._finite = filled, True
 
     def labels(self, picture: Pictures, size: tuple[int, int]) -> LabelMap:
         """The class of each pixel, uint8 [height, width].
@@ -149,35 +154,57 @@ class Segmenter:
         Raises:
             CcdeployError: the network or the artefact does not run, or gives what is of another network.
         """
-        start = time.perf_counter()
-        self._finite = True
-        found = self._labels(picture, size)
-        self.seconds += time.perf_counter() - start
-        self.pictures += 1
-        self.not_finite += not self._finite
+        (found,) = self.labels_of([picture], [size])
         return found
 
-    def _labels(self, picture: Pictures, size: tuple[int, int]) -> LabelMap:
-        return predicted_labels(picture, size, self._plan, self._card, self._forward, self.at_once)
+    def labels_of(
+        self, pictures: Sequence[Pictures], sizes: Sequence[tuple[int, int]], plan: Plan | None = None
+    ) -> list[LabelMap]:
+        """Label maps of several pictures, which share batches where they can; see `labels`.
+
+        Args:
+            pictures: one or more.
+            sizes: of their label maps.
+            plan: how these pass, where not as the others.
+        """
+        start = time.perf_counter()
+        self._finite = True
+        found = self._labels(pictures, sizes, plan or self._plan)
+        self.seconds += time.perf_counter() - start
+        self.pictures += len(pictures)
+        self.not_finite += 0 if self._finite else len(pictures)
+        return found
+
+    def _labels(self, pictures: Sequence[Pictures], sizes: Sequence[tuple[int, int]], plan: Plan) -> list[LabelMap]:
+        return labels_of_batch(pictures, sizes, plan, self._card, self._forward, self.at_once)
 
     def _forward(self, windows: Batch) -> Logits:
         logits = self._run(windows)
         count, _, height, width = windows.shape
-        expected = (count, self._card.num_classes, height, width)
+        classes = self._card.num_classes or logits.shape[1]  # a network of the user's own may not say
+        expected = (count, classes, height, width)
         if logits.shape != expected:
             raise ArtefactError(
                 f"{self.name}: logits are {list(logits.shape)}, {list(expected)} was expected.",
                 "The card's classes are not the network's: correct the card, or export again.",
             )
+        if classes > MOST_CLASSES:
+            raise UsageError(
+                f"{self.name} tells {classes} classes apart, a label map holds {MOST_CLASSES}.",
+                "Use a network of fewer classes.",
+            )
         self._finite = self._finite and bool(np.isfinite(logits).all())
         return np.asarray(logits, np.float32)
 
     def _run(self, batch: Array) -> Array:
-        outputs = self._runner.infer({self._source: batch})
+        """The output for a batch, which is filled up with its last picture where the runner takes one size only."""
+        missing = (self.at_once or 0) - len(batch) if self._filled else 0
+        full = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing > 0 else batch
+        outputs = self._runner.infer({self._source: full})
         if self._output not in outputs:
             what = f"{self.name}: its output {self._output} is not there."
             raise ArtefactError(what, "Another tool changed the file: export it again.")
-        return outputs[self._output]
+        return outputs[self._output][: len(batch)]
 
     def __enter__(self) -> Segmenter:
         return self
@@ -198,42 +225,86 @@ class ModelSegmenter(Segmenter):
 class ArtefactSegmenter(Segmenter):
     """An ONNX file in onnxruntime, or an engine on the GPU.
 
-    16-bit files run with each node's result rounded to the file's type, because onnxruntime leaves roundings out; other
-    files, quantised ones too, run as they stand. A file that gives labels passes whole pictures once.
+    Unless a runner is given, 16-bit files run with each node's result rounded to the file's type, because onnxruntime
+    leaves roundings out; other files, quantised ones too, run as they stand. A file that gives labels passes whole
+    pictures once.
+
+    Args:
+        path: the artefact.
+        manifest: what it is.
+        card: of its network.
+        plan: how pictures pass.
+        runner: what runs it, opened by the caller; closed with this.
+        batch: pictures or windows at once, where the artefact leaves that open.
 
     Raises:
         ArtefactError: a file that does not load.
         MissingError: this machine cannot run an engine.
+        UsageError: a batch that the artefact does not take.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, card: Card, plan: Plan) -> None:
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        card: Card,
+        plan: Plan,
+        runner: Runner | None = None,
+        batch: int | None = None,
+    ) -> None:
         source, output = manifest.inputs[0].name, manifest.outputs[0].name
-        super().__init__(_open(path, manifest), card, plan, str(path), source, output, _batch_of(manifest))
+        at_once, filled = batches_of(path, manifest, batch)
+        super().__init__(runner or _open(path, manifest), card, plan, str(path), source, output, at_once, filled=filled)
         self._gives_labels = manifest.io == "image"
 
-    def _labels(self, picture: Pictures, size: tuple[int, int]) -> LabelMap:
+    def _labels(self, pictures: Sequence[Pictures], sizes: Sequence[tuple[int, int]], plan: Plan) -> list[LabelMap]:
         if not self._gives_labels:
-            return super()._labels(picture, size)
-        height, width = self._plan.scaled_size(picture.shape[0], picture.shape[1], 1.0)
-        batch = np.repeat(resized(picture, height, width)[None], self.at_once or 1, axis=0)
-        labels = self._run(batch)
-        if labels.shape != batch.shape[:3] or not 0 <= int(labels.max()) < self._card.num_classes:
+            return super()._labels(pictures, sizes, plan)
+        found = []
+        for first in range(0, len(pictures), self.at_once or 1):
+            part = pictures[first : first + (self.at_once or 1)]
+            shapes = {plan.scaled_size(picture.shape[0], picture.shape[1], 1.0) for picture in part}
+            # Of a file of open size a batch holds pictures of one size.
+            groups = [part] if len(shapes) == 1 else [[picture] for picture in part]
+            found += [labels for group in groups for labels in self._labels_of_group(group, plan)]
+        return [nearest(labels, size) for labels, size in zip(found, sizes, strict=True)]
+
+    def _labels_of_group(self, pictures: Sequence[Pictures], plan: Plan) -> list[LabelMap]:
+        height, width = plan.scaled_size(pictures[0].shape[0], pictures[0].shape[1], 1.0)
+        batch = np.stack([resized(picture, height, width) for picture in pictures])
+        labels, classes = self._run(batch), self._card.num_classes or MOST_CLASSES
+        if labels.shape != batch.shape[:3] or not 0 <= int(labels.max()) < classes:
             raise ArtefactError(
                 f"{self.name}: labels are {list(labels.shape)} up to {labels.max()}, {list(batch.shape[:3])} below "
-                f"{self._card.num_classes} were expected.",
+                f"{classes} were expected.",
                 "The card's classes are not the network's: correct the card, or export again.",
             )
-        return nearest(labels[0].astype(np.uint8), size)
+        return list(labels.astype(np.uint8))
 
 
-def _batch_of(manifest: Manifest) -> int | None:
-    """Pictures at once that an artefact takes; an engine's profile is made for one number. None where any goes."""
+def batches_of(path: Path, manifest: Manifest, wanted: int | None = None) -> tuple[int | None, bool]:
+    """Pictures at once, and whether an artefact takes no other number; (None, False) where any number goes.
+
+    An engine whose batch is open takes what its profile is made for, or another number within it.
+
+    Raises:
+        UsageError: the artefact does not take what is wanted.
+    """
     source = manifest.inputs[0]
     axis = source.layout.index("N")
-    if isinstance(batch := source.shape[axis], int):
-        return batch
     profiles = manifest.engine.profiles if manifest.engine else ()
-    return next((profile.opt[axis] for profile in profiles if profile.input == source.name), None)
+    profile = next((profile for profile in profiles if profile.input == source.name), None)
+    least, best, most = 1, wanted, wanted
+    if isinstance(fixed := source.shape[axis], int):
+        least = best = most = fixed
+    elif profile is not None:
+        least, best, most = profile.min[axis], profile.opt[axis], profile.max[axis]
+    if wanted is not None and most is not None and not least <= wanted <= most:
+        takes = str(least) if least == most else f"{least} to {most}"
+        raise UsageError(
+            f"{path} takes batches of {takes}, {wanted} was asked for.", "Leave --batch out, or export with --batch."
+        )
+    return wanted or best, isinstance(fixed, int) or profile is not None
 
 
 def _open(path: Path, manifest: Manifest) -> Runner:

@@ -8,7 +8,7 @@ reach over the edge of a small picture are filled with zeros after normalisation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,13 +88,17 @@ def predicted_labels(
         plan: how it passes.
         card: of the network: how pictures are normalised and logits enlarged.
         forward: runs it.
-        at_once: windows in a batch; as many as `WINDOW_PIXELS` allows unless given.
+        at_once: windows in a batch at most; as many as `WINDOW_PIXELS` allows unless given.
     """
     aligned = card.output.align_corners
     if plan.passes == 1:
+        scaled = _scaled(picture, plan, plan.scales[0])
+        if plan.mode == "slide" and not plan.flip and scaled.shape[:2] == size:
+            # Logits of a large picture take gigabytes: here only those of one row of windows are there at a time.
+            rows = (strip for _, strip in _strips_of_windows(scaled, plan, card, forward, at_once))
+            return np.concatenate([strip.argmax(axis=0).astype(np.uint8) for strip in rows])
         (logits,) = _logits_of_passes(picture, plan, card, forward, at_once)
-        strips = [strip.argmax(dim=0).to(torch.uint8) for _, strip in _enlarged(logits, size, aligned)]
-        return torch.cat(strips).numpy()
+        return _largest(logits, size, aligned)
     total: torch.Tensor | None = None
     for logits in _logits_of_passes(picture, plan, card, forward, at_once):
         if total is None:
@@ -102,7 +106,43 @@ def predicted_labels(
         for row, strip in _enlarged(logits, size, aligned):
             total[:, row : row + strip.shape[1]] += strip.softmax(dim=0)
     assert total is not None
-    return total.argmax(dim=0).to(torch.uint8).numpy()
+    return total.max(dim=0).indices.to(torch.uint8).numpy()
+
+
+def labels_of_batch(
+    pictures: Sequence[Pictures],
+    sizes: Sequence[tuple[int, int]],
+    plan: Plan,
+    card: Card,
+    forward: Forward,
+    at_once: int | None = None,
+) -> list[LabelMap]:
+    """Label maps of several pictures; see `predicted_labels`.
+
+    Pictures that pass whole and once, and are brought to one size, share batches; others pass one by one.
+    """
+    if plan.mode != "whole" or plan.passes > 1:
+        pairs = zip(pictures, sizes, strict=True)
+        return [predicted_labels(picture, size, plan, card, forward, at_once) for picture, size in pairs]
+    found: dict[int, LabelMap] = {}
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index, picture in enumerate(pictures):
+        height, width = picture.shape[:2]
+        groups.setdefault(plan.scaled_size(height, width, plan.scales[0]), []).append(index)
+    for scaled, indices in groups.items():
+        for first in range(0, len(indices), at_once or len(indices)):
+            part = indices[first : first + (at_once or len(indices))]
+            batch = normalise(np.stack([resized(pictures[index], *scaled) for index in part]), card)
+            for index, logits in zip(part, forward(batch), strict=True):
+                found[index] = _largest(torch.from_numpy(logits), sizes[index], card.output.align_corners)
+    return [found[index] for index in range(len(pictures))]
+
+
+def _largest(logits: torch.Tensor, size: tuple[int, int], aligned: bool) -> LabelMap:
+    """The class of the largest of logits [classes, h, w], which are enlarged to a label map's size."""
+    # The indices of max are those of argmax, in a fifth of the time on a CPU.
+    strips = [strip.max(dim=0).indices.to(torch.uint8) for _, strip in _enlarged(logits, size, aligned)]
+    return torch.cat(strips).numpy()
 
 
 def resized(picture: Pictures, height: int, width: int) -> Pictures:
@@ -122,6 +162,11 @@ def nearest(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
     return taken
 
 
+def _scaled(picture: Pictures, plan: Plan, scale: float) -> Pictures:
+    height, width = picture.shape[:2]
+    return resized(picture, *plan.scaled_size(height, width, scale))
+
+
 def window_corners(height: int, width: int, crop: tuple[int, int], stride: tuple[int, int]) -> list[tuple[int, int]]:
     """Top and left of each window: every stride, the last ones moved back to end with the picture."""
     return [(top, left) for top in _starts(height, crop[0], stride[0]) for left in _starts(width, crop[1], stride[1])]
@@ -137,47 +182,69 @@ def _logits_of_passes(
 ) -> Iterator[torch.Tensor]:
     """Logits [classes, h, w] of each pass, not mirrored any more."""
     for scale in plan.scales:
-        height, width = picture.shape[:2]
-        scaled = resized(picture, *plan.scaled_size(height, width, scale))
-        batch = normalise(scaled[None], card)
-        yield torch.from_numpy(_logits(batch, plan, forward, at_once))
+        scaled = _scaled(picture, plan, scale)
+        yield torch.from_numpy(_logits(scaled, plan, card, forward, at_once))
         if plan.flip:
-            mirrored = np.ascontiguousarray(batch[..., ::-1])
-            yield torch.from_numpy(_logits(mirrored, plan, forward, at_once)).flip(-1)
+            yield torch.from_numpy(_logits(scaled[:, ::-1], plan, card, forward, at_once)).flip(-1)
 
 
-def _logits(batch: Batch, plan: Plan, forward: Forward, at_once: int | None) -> Logits:
-    """Logits [classes, h, w] of one picture [1, channels, h, w]: of windows, their average."""
+def _logits(picture: Pictures, plan: Plan, card: Card, forward: Forward, at_once: int | None) -> Logits:
+    """Logits [classes, h, w] of a picture [h, w, channels]: of windows, their average."""
     if plan.mode == "whole":
-        (logits,) = _run(batch, forward, at_once)
+        (logits,) = forward(normalise(picture[None], card))
         return np.asarray(logits)
-    _, _, height, width = batch.shape
-    crop_height, crop_width = plan.crop
-    below, right = max(crop_height - height, 0), max(crop_width - width, 0)
-    padded = np.pad(batch[0], ((0, 0), (0, below), (0, right)))
-    corners = window_corners(height, width, plan.crop, plan.stride)
-    number = at_once or max(1, WINDOW_PIXELS // (crop_height * crop_width))
     total: Logits | None = None
-    count = np.zeros(padded.shape[1:], np.float32)
-    for first in range(0, len(corners), number):
-        group = corners[first : first + number]
-        windows = np.stack([padded[:, top : top + crop_height, left : left + crop_width] for top, left in group])
-        for (top, left), logits in zip(group, _run(windows, forward, at_once), strict=True):
-            if total is None:
-                total = np.zeros((len(logits), *count.shape), np.float32)
-            total[:, top : top + crop_height, left : left + crop_width] += logits
-            count[top : top + crop_height, left : left + crop_width] += 1
+    for row, strip in _strips_of_windows(picture, plan, card, forward, at_once):
+        if total is None:
+            total = np.empty((len(strip), *picture.shape[:2]), np.float32)
+        total[:, row : row + strip.shape[1]] = strip
     assert total is not None
-    total /= count
-    return np.ascontiguousarray(total[:, :height, :width])
+    return total
 
 
-def _run(windows: Batch, forward: Forward, at_once: int | None) -> Logits:
-    """Logits of windows [B, channels, h, w]; a batch of fixed size is filled up with its last window."""
-    missing = (at_once or 0) - len(windows)
-    if missing <= 0:
-        return forward(windows)
-    return forward(np.concatenate([windows, np.repeat(windows[-1:], missing, axis=0)]))[: len(windows)]
+def _strips_of_windows(
+    picture: Pictures, plan: Plan, card: Card, forward: Forward, at_once: int | None
+) -> Iterator[tuple[int, Logits]]:
+    """Averaged logits of windows, in strips of rows that no later window reaches: (first row, [classes, rows, w])."""
+    height, width = picture.shape[:2]
+    crop_height, crop_width = plan.crop
+    corners = window_corners(height, width, plan.crop, plan.stride)
+    count = np.zeros((crop_height, max(width, crop_width)), np.float32)
+    total: Logits | None = None
+    first = 0
+    for (top, left), logits in _logits_of_windows(picture, corners, plan.crop, card, forward, at_once):
+        if total is None:
+            total = np.zeros((len(logits), *count.shape), np.float32)
+        if rows := top - first:
+            yield first, np.divide(total[:, :rows, :width], count[:rows, :width], dtype=np.float32)
+            for held in (total, count):
+                held[..., : crop_height - rows, :] = held[..., rows:, :].copy()
+                held[..., crop_height - rows :, :] = 0
+            first = top
+        total[:, :, left : left + crop_width] += logits
+        count[:, left : left + crop_width] += 1
+    assert total is not None
+    rows = height - first
+    yield first, np.divide(total[:, :rows, :width], count[:rows, :width], dtype=np.float32)
+
+
+def _logits_of_windows(
+    picture: Pictures,
+    corners: Sequence[tuple[int, int]],
+    crop: tuple[int, int],
+    card: Card,
+    forward: Forward,
+    at_once: int | None,
+) -> Iterator[tuple[tuple[int, int], Logits]]:
+    """Each window's corner and logits [classes, crop height, crop width]; windows are filled with zeros."""
+    number = at_once or max(1, WINDOW_PIXELS // (crop[0] * crop[1]))
+    for start in range(0, len(corners), number):
+        group = corners[start : start + number]
+        windows = np.zeros((len(group), picture.shape[2], *crop), np.float32)
+        for window, (top, left) in zip(windows, group, strict=True):
+            part = normalise(picture[None, top : top + crop[0], left : left + crop[1]], card)[0]
+            window[:, : part.shape[1], : part.shape[2]] = part
+        yield from zip(group, forward(windows), strict=True)
 
 
 def _enlarged(logits: torch.Tensor, size: tuple[int, int], aligned: bool) -> Iterator[tuple[int, torch.Tensor]]:

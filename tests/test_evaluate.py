@@ -394,7 +394,7 @@ def test_the_data_set_is_opened_before_anything_runs(exports, monkeypatch):
 
 def test_interruption_closes_what_runs(exports, dataset: Given, monkeypatch):
     closed = []
-    monkeypatch.setattr("ccdeploy.runners.ort.OnnxRuntimeRunner.close", lambda self: closed.append(self))
+    monkeypatch.setattr("ccdeploy.runners.ort._SessionRunner.close", lambda self: closed.append(self))
 
     class Interrupted(Given):
         def __getitem__(self, index: int) -> Sample:

@@ -13,9 +13,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ccdeploy.ccnet.cards import find_card
+from ccdeploy.ccnet.cards import Card, ClassInfo, find_card
 from ccdeploy.errors import CcdeployError, InputError, UsageError
-from ccdeploy.pictures import painted, picture_files, read_picture, read_pictures, side_by_side
+from ccdeploy.pictures import (
+    class_name,
+    legend,
+    overlaid,
+    painted,
+    palette,
+    picture_files,
+    read_picture,
+    read_pictures,
+    side_by_side,
+)
 
 CARD = find_card("ccnet_r18-d8_edge")
 ORIENTATION = 0x0112
@@ -80,7 +90,13 @@ def test_pictures_of_more_than_8_bits_are_refused_rather_than_cut(tmp_path: Path
         read_picture(tmp_path / "p.png", 8, 8)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0\x00\x10JFIF"])
+def test_an_empty_file_is_told(tmp_path: Path):
+    (tmp_path / "p.jpg").touch()
+    with pytest.raises(InputError, match=r"p\.jpg is empty"):
+        read_picture(tmp_path / "p.jpg", 8, 8)
+
+
+@pytest.mark.parametrize("content", [b"not a picture", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0\x00\x10JFIF"])
 def test_what_is_no_picture_is_told(tmp_path: Path, content: bytes):
     (tmp_path / "p.jpg").write_bytes(content)
     with pytest.raises(InputError, match=r"p\.jpg (is not a picture|cannot be read)"):
@@ -160,10 +176,68 @@ def test_label_maps_are_painted_in_the_card_s_colours():
     assert [tuple(picture[0, 0]), tuple(picture[1, 0])] == [CARD.classes[0].color, CARD.classes[18].color]
 
 
-def test_label_maps_without_a_palette_are_grey():
-    card = dataclasses.replace(CARD, output=dataclasses.replace(CARD.output, classes=()))
-    picture = painted(np.array([[0, 1, 2]]), card)
-    assert picture[0].tolist() == [[0] * 3, [127] * 3, [255] * 3]
+def without_classes() -> Card:
+    return dataclasses.replace(CARD, output=dataclasses.replace(CARD.output, classes=()))
+
+
+def test_classes_without_colours_get_those_of_pascal_voc():
+    """The first as VOC's own card has them, which somebody wrote down from the data set."""
+    voc = find_card("ccnet_r50-d8_512x512_20k_voc12aug")
+    labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    picture = painted(labels, without_classes())
+    assert [tuple(colour) for colour in picture.reshape(-1, 3)[:21]] == [info.color for info in voc.classes]
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) == 256
+    assert painted(np.zeros((0, 4), np.uint8), CARD).shape == (0, 4, 3)
+
+
+def test_classes_beyond_the_card_s_have_colours_and_names_too():
+    colours = palette(CARD, 21)
+    assert len(colours) == 21
+    assert [tuple(colour) for colour in colours[:19]] == [info.color for info in CARD.classes]
+    assert len(palette(CARD)) == len(palette(CARD, 3)) == 19
+    assert len(palette(without_classes())) == 0
+    assert (class_name(CARD, 0), class_name(CARD, 19)) == ("road", "class 19")
+
+
+@pytest.mark.parametrize("opacity", [0.0, 0.3, 0.5, 1.0])
+def test_overlay_mixes_picture_and_colours(opacity: float):
+    generator = np.random.default_rng(4)
+    picture = generator.integers(0, 256, (13, 17, 3), dtype=np.uint8)
+    labels = generator.integers(0, 19, (13, 17), dtype=np.uint8)
+    got = overlaid(picture, labels, CARD, opacity)
+    expected = (1 - opacity) * picture.astype(float) + opacity * painted(labels, CARD).astype(float)
+    assert (got.dtype, got.shape) == (np.uint8, (13, 17, 3))
+    assert np.abs(got - expected).max() <= 1
+    if opacity in (0.0, 1.0):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_overlay_of_a_grey_picture_and_of_a_view():
+    grey = np.random.default_rng(5).integers(0, 256, (6, 9, 1), dtype=np.uint8)
+    labels = np.zeros((6, 9), np.uint8)
+    np.testing.assert_array_equal(overlaid(grey, labels, CARD, 0.0), np.repeat(grey, 3, axis=2))
+    mirrored = np.repeat(grey, 3, axis=2)[:, ::-1]
+    np.testing.assert_array_equal(overlaid(mirrored, labels, CARD, 0.0), mirrored)
+
+
+def test_legend_shows_each_class_in_its_colour():
+    picture = legend(CARD)
+    assert picture.dtype == np.uint8
+    seen = {tuple(colour) for colour in picture.reshape(-1, 3)}
+    assert {info.color for info in CARD.classes} <= seen
+    assert (0, 0, 0) in seen, "the names, in black"
+
+
+def test_legend_of_many_classes_has_columns_and_names_may_be_of_any_script():
+    ade = find_card("ccnet_r50-d8_512x512_80k_ade20k")
+    picture = legend(ade)
+    assert picture.shape[0] == 12 + 26 * 25
+    assert {info.color for info in ade.classes} <= {tuple(colour) for colour in picture.reshape(-1, 3)}
+    names = tuple(ClassInfo(name, (9, 9, 9)) for name in ("Straße", "дорога", "道路"))
+    assert legend(dataclasses.replace(CARD, output=dataclasses.replace(CARD.output, classes=names))).shape[0] == 90
+    assert legend(without_classes(), 3).shape[0] == 90
+    with pytest.raises(InputError, match="states no classes"):
+        legend(without_classes())
 
 
 def test_panels_lie_side_by_side(tmp_path: Path):
