@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-from well_known import WellKnownCrissCross
 
 from ccdeploy.ccnet.criss_cross import CrissCrossAttention
 from ccdeploy.ccnet.loading import load_model
 from ccdeploy.ccnet.no_cuda import CudaStaysOnCpu
 from ccdeploy.export import ExportOptions, export
 from ccdeploy.op.cases import DEPLOYED, Case
+from ccdeploy.op.well_known import WellKnownCrissCross
 
 THREADS = 2
 PAUSE_SECONDS = 0.04

@@ -45,7 +45,7 @@ def trace(
     def node(qkv: Any, residual: Any, query_channels: int) -> Any:
         return domain.CrissCrossAttention(qkv, residual, query_channels=query_channels)
 
-    with torch.no_grad(), CudaStaysOnCpu(), _quiet():
+    with torch.no_grad(), CudaStaysOnCpu(), quiet():
         stages = {stage: stage.replace("-", "_").replace(" ", "_") for stage in module.stages}
         program = torch.onnx.export(
             module,
@@ -106,7 +106,7 @@ def _scopes(node: ir.Node) -> list[str]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter's logs and warnings speak to its developers; what a user must know is raised."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
     levels = [logger.level for logger in loggers]

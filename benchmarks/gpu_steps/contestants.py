@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from well_known import attention
 
 from ccdeploy.op.cases import Case
+from ccdeploy.op.well_known import attention_part
 from gpu_steps.library import PRECISIONS, Device
 
 KERNEL, NCHW, EAGER, COMPILED = "kernel", "kernel, NCHW tensors", "well-known, eager", "well-known, torch.compile"
@@ -52,15 +52,3 @@ class WellKnown:
         torch.compiler.reset()
         function = torch.compile(attention_part, dynamic=False)
         return Contestant(COMPILED, lambda: function(*self.arguments))
-
-
-def attention_part(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    mask: torch.Tensor,
-    gamma: torch.Tensor,
-    x: torch.Tensor,
-) -> torch.Tensor:
-    """What the kernel computes, in the well-known module's operations; [B, C, H, W]."""
-    return gamma * attention(query, key, value, mask) + x

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ccdeploy.op.cases import DEPLOYED, Case
+from ccdeploy.op.work import least_bytes
 from gpu_steps.contestants import COMPILED, EAGER, KERNEL, NCHW, Contestant, WellKnown
 from gpu_steps.context import Context
 from gpu_steps.library import PRECISIONS, CrissCrossLibrary, Device, Operands, Prepared, held_tiles
@@ -117,9 +118,7 @@ def table_row(
     difference: float,
 ) -> Row:
     """The numbers of one row, and what people want to know first."""
-    bytes_a_pixel = (2 * case.query_channels + 3 * case.channels) * PRECISIONS[precision].itemsize
-    pixels = case.batch * case.height * case.width
-    floor = 1e6 * bytes_a_pixel * pixels / bandwidth
+    floor = 1e6 * least_bytes(case, PRECISIONS[precision].itemsize) / bandwidth
     ours = times[KERNEL].median
     said = f"{ours:.1f} us, {ours / floor:.2f} x the floor of {floor:.1f} us"
     numbers: dict[str, Any] = {

@@ -131,3 +131,30 @@ def register_schema() -> None:
         attributes=[schema.Attribute(QUERY_CHANNELS, schema.AttrType.INT, "Cq", required=True)],
     )
     onnx.defs.register_schema(schema_of)
+
+
+def operator_model(
+    definition: onnx.FunctionProto,
+    query_channels: int,
+    qkv: tuple[int, ...],
+    residual: tuple[int, ...],
+    ir_version: int,
+    element: int = onnx.TensorProto.FLOAT,
+) -> onnx.ModelProto:
+    """A model of nothing but the operator: inputs `qkv` and `residual` of these shapes, output `y`.
+
+    Args:
+        definition: the function that computes it, of `function` or of a file.
+        query_channels: Cq.
+        qkv: shape [B, 2 * Cq + C, H, W].
+        residual: shape [B, C, H, W].
+        ir_version: of the model.
+        element: the type of all three, an onnx.TensorProto.DataType.
+    """
+    helper = onnx.helper
+    node = helper.make_node(NAME, ["qkv", "residual"], ["y"], domain=DOMAIN)
+    node.attribute.append(helper.make_attribute(QUERY_CHANNELS, query_channels))
+    inputs = [helper.make_tensor_value_info(n, element, s) for n, s in (("qkv", qkv), ("residual", residual))]
+    graph = helper.make_graph([node], "operator", inputs, [helper.make_tensor_value_info("y", element, residual)])
+    opsets = [*definition.opset_import, helper.make_opsetid(DOMAIN, VERSION)]
+    return helper.make_model(graph, functions=[definition], opset_imports=opsets, ir_version=ir_version)

@@ -23,7 +23,7 @@ class WellKnownCrissCross(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""
         query, key, value = self.query_conv(x), self.key_conv(x), self.value_conv(x)
-        return self.gamma * attention(query, key, value, _mask(x.shape[0], x.shape[2], x.shape[3])) + x
+        return self.gamma * attention(query, key, value, infinite_diagonal(x.shape[0], x.shape[2], x.shape[3])) + x
 
 
 def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -44,6 +44,18 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask:
     return from_column.permute(0, 2, 3, 1) + from_row.permute(0, 2, 1, 3)
 
 
+def attention_part(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+    gamma: torch.Tensor,
+    x: torch.Tensor,
+) -> torch.Tensor:
+    """What the kernel computes, in the well-known module's operations; [B, C, H, W]."""
+    return gamma * attention(query, key, value, mask) + x
+
+
 def _columns(x: torch.Tensor) -> torch.Tensor:
     """[B, C, H, W] -> [B * W, C, H]."""
     return x.permute(0, 3, 1, 2).contiguous().view(x.shape[0] * x.shape[3], -1, x.shape[2])
@@ -54,6 +66,7 @@ def _rows(x: torch.Tensor) -> torch.Tensor:
     return x.permute(0, 2, 1, 3).contiguous().view(x.shape[0] * x.shape[2], -1, x.shape[3])
 
 
-def _mask(batch: int, height: int, width: int) -> torch.Tensor:
+def infinite_diagonal(batch: int, height: int, width: int) -> torch.Tensor:
+    """-inf where a pixel meets itself in its column, 0 elsewhere: [batch * width, height, height], float32."""
     diagonal = torch.diag(torch.tensor(float("inf")).cuda().repeat(height), 0)
     return -diagonal.unsqueeze(0).repeat(batch * width, 1, 1)
