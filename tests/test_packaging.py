@@ -35,6 +35,9 @@ def test_the_wheel_is_pure_python_and_holds_all_data(wheel: Path) -> None:
         assert f"ccdeploy/_data/plugins/{source}" in names, "an installed ccdeploy compiles the plugin too"
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ccdeploy").rglob("*.py")}
     assert sources <= names
+    page = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ccdeploy" / "report" / "page").iterdir()}
+    assert len(page) >= 5
+    assert page <= names, "the report's template, style and script"
     assert "ccdeploy/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "tools/", "benchmarks/"))]
 

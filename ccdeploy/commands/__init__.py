@@ -21,8 +21,11 @@ COMMANDS = {
     "build-plugin": "Compile the CUDA kernel and the TensorRT plugin.",
     "build-engine": "Build a TensorRT engine from an ONNX file.",
     "verify": "Compare artefacts with PyTorch, stage by stage.",
-    "deploy": "Export, build and verify at once, into a folder.",
-    "inspect": "Show what is in an ONNX file or an engine.",
+    "segment": "Segment pictures, folders, a video or a camera with an artefact.",
+    "benchmark": "Measure artefacts: latency, throughput, memory, energy.",
+    "deploy": "Export, build, verify and measure at once, into a folder with a report.",
+    "report": "Write the page that shows a deployment.",
+    "inspect": "Show what is in an ONNX file, an engine, a plugin or a folder of deploy.",
     "doctor": "Show what this machine can and cannot do, and how to mend it.",
 }
 INTERRUPTED = 130

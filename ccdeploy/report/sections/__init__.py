@@ -1,0 +1,1 @@
+"""One module a section of the page: from what was gathered to what the template shows, figures in words."""
