@@ -127,7 +127,11 @@ class Network:
         feeds = {name: held[name] for name in names if name in held}
         try:
             session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, [provider_named(CPU).key], enable_fallback=0, disabled_optimizers=FAULTY
+                model.SerializeToString(),
+                options,
+                [provider_named(CPU).key],
+                enable_fallback=0,
+                disabled_optimizers=FAULTY,
             )
             values = session.run(computed, feeds)
         except Exception as error:  # onnxruntime raises types of its own

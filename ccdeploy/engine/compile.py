@@ -164,7 +164,7 @@ def _apply_settings(job: Job, flavour: Flavour, config: Any) -> None:
     """What the user said about the build; TensorRT's own defaults for the rest."""
     # So that an inspector tells the types of layers, not their names alone; the engine is as large as without.
     config.profiling_verbosity = flavour.module.ProfilingVerbosity.DETAILED
-    # On by default: float32 would be multiplied with float16's mantissa. Who asks for fp32 gets it; fp16 is the fast one.
+    # On by default: float32 would be multiplied with float16's mantissa. Who asks for fp32 gets it.
     config.clear_flag(flavour.module.BuilderFlag.TF32)
     if job.workspace_bytes is not None:
         config.set_memory_pool_limit(flavour.module.MemoryPoolType.WORKSPACE, job.workspace_bytes)

@@ -38,7 +38,7 @@ def read_shared_object(path: Path) -> SharedObject:
             dynamic, symbols = elf.get_section_by_name(".dynamic"), elf.get_section_by_name(".dynsym")
             needed = dynamic.iter_tags("DT_NEEDED") if isinstance(dynamic, DynamicSection) else ()
             # The parser gives these tags this attribute when it meets them; its types do not know.
-            names = tuple(str(tag.needed) for tag in needed)  # type: ignore[attr-defined]
+            names = tuple(str(tag.needed) for tag in needed)
             exported = {
                 str(symbol.name)
                 for symbol in (symbols.iter_symbols() if isinstance(symbols, SymbolTableSection) else ())

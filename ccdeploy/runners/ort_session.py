@@ -74,6 +74,9 @@ def open_session(
     if provider.name == CPU:
         # Without VNNI its fast int8 products saturate at 16 bits: sums would be wrong, not only rounded.
         settings["session.x64quantprecision"] = "1"
+        # Its threads would wait busily after a run, and take the cores from whatever comes next: another session that
+        # is measured in turns with this one, or the reading of the next picture.
+        settings["session.force_spinning_stop"] = "1"
         return Session(_session(path, known_as, provider, {}, settings, threads), how, "CPU")
     reason, remedy = why_not_provided(provider, device)
     if reason:
