@@ -88,7 +88,12 @@ FIELDS: list[tuple[str, Any, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("path", "value", "what"), FIELDS, ids=[f"{path}={value}" for path, value, _ in FIELDS])
+def shown(field: tuple[str, object, str]) -> str:
+    """The same in every process, as pytest-xdist needs it."""
+    return field[0] + (" missing" if field[1] is MISSING else f"={field[1]}")
+
+
+@pytest.mark.parametrize(("path", "value", "what"), FIELDS, ids=map(shown, FIELDS))
 def test_a_field_that_is_wrong_is_named(
     subject: Deployment, whole: dict[str, Any], path: str, value: Any, what: str
 ) -> None:
