@@ -120,9 +120,12 @@ def test_watcher_sees_the_first_picture_once_an_artefact(exports, pictures: Path
         files,
         Inputs(images=tuple(sorted(pictures.iterdir()))),
         model=exports.model("own"),
-        watch=lambda *arrays: seen.append([array.shape for array in arrays]),
+        watch=lambda number, path, *arrays: seen.append((number, path, [array.shape for array in arrays])),
     )
-    assert seen == [[(33, 49, 3), (33, 49), (33, 49)]] * 2
+    shapes = [(33, 49, 3), (33, 49), (33, 49)]
+    assert {Path(path) for _, path, _ in seen} == set(files)
+    assert all(shape == shapes for _, _, shape in seen)
+    assert sorted(number for number, path, _ in seen if Path(path) == files[0]) == list(range(len(seen) // 2))
 
 
 def test_damaged_picture_is_told(exports, pictures: Path):

@@ -14,7 +14,7 @@ from ccdeploy.ccnet.cards import Card
 from ccdeploy.ccnet.preprocessing import Pictures
 from ccdeploy.datasets import LabelMap
 from ccdeploy.pictures import overlaid
-from ccdeploy.segment.opencv import USUAL_RATE, Writer, writing
+from ccdeploy.segment.opencv import USUAL_RATE, Writer, writable, writing
 from ccdeploy.segment.sinks import Outputs, write_picture
 from ccdeploy.segment.sources import FRAMES
 
@@ -116,6 +116,7 @@ class VideoFile(FrameSink):
         elif not self.rate:
             self.rate = USUAL_RATE
             self.notes += (f"no frame rate is stated: written at {USUAL_RATE:g} frames/s",)
+        self.rate = writable(self.rate)
         height, width, _ = self._held[0].shape
         self._writer = self._stack.enter_context(writing(self._target, self.rate, height, width))
         if self._writer.padded:

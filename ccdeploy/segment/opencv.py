@@ -27,6 +27,8 @@ HIGHEST_RATE = 1000.0
 """Frames a second; files that state more state nonsense."""
 USUAL_RATE = 25.0
 """Of what is written where nobody states a rate."""
+LARGEST_TIMEBASE = 65535
+"""MPEG-4 states a rate as a fraction of 16-bit numbers; OpenCV makes it one of a power of ten."""
 _C = TypeVar("_C", bound="Capture")
 
 
@@ -125,6 +127,14 @@ def open_camera(number: int) -> Capture:
     if not opened.isOpened():
         raise MissingError(f"Camera {number} does not open.", "Check that it is there (/dev/video*) and not in use.")
     return Capture(opened, None, cv2)
+
+
+def writable(rate: float) -> float:
+    """A frame rate rounded to as many decimals as the codec can state, three at most: 111.913 becomes 111.91."""
+    for decimals in (3, 2, 1):
+        if round(rate * 10**decimals) <= LARGEST_TIMEBASE:
+            return max(round(rate, decimals), 0.001)
+    return float(round(rate))
 
 
 class Writer:

@@ -87,7 +87,7 @@ def test_from_any_cut_the_rest_comes_out_as_in_one_run(exports, precision: str):
     x = np.random.default_rng().standard_normal((1, 3, 65, 97)).astype(np.float32)
     everything = {rank: matching.at(rank).bad for rank in range(1, len(matching) + 1)}
     whole = bad.run(list(everything.values()), {"input": x})
-    for cut in np.random.default_rng().permutation(len(matching) - 1)[:3] + 1:
+    for cut in np.random.default_rng().permutation(len(matching) - 2)[:3] + 1:
         frontier = matching.frontier(int(cut))
         assert max(frontier) == cut
         assert len(frontier) <= 4, "a residual network is narrow at any cut"
@@ -95,9 +95,9 @@ def test_from_any_cut_the_rest_comes_out_as_in_one_run(exports, precision: str):
         beyond = [everything[rank] for rank in everything if rank > cut]
         for value, got in bad.run(beyond, held | {"input": x}).items():
             assert relative(got, whole[value]) < (1e-5 if precision == "fp32" else 2e-3), value
-        needed = [rank for rank in frontier if rank != cut]
-        for rank in needed:
-            less = {name: array for name, array in held.items() if name != everything[rank]}
+        first = min(frontier)  # others can be computed again from it
+        if first != cut:
+            less = {name: array for name, array in held.items() if name != everything[first]}
             with pytest.raises(ArtefactError):
                 bad.run(beyond, less)
 

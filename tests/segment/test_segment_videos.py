@@ -20,7 +20,7 @@ from ccdeploy.errors import InputError, MissingError, UsageError
 from ccdeploy.pictures import overlaid
 from ccdeploy.segment import frame_sinks, opencv
 from ccdeploy.segment.loop import segment
-from ccdeploy.segment.opencv import Capture, open_camera, open_video, writing
+from ccdeploy.segment.opencv import Capture, open_camera, open_video, writable, writing
 from ccdeploy.segment.options import Options
 from ccdeploy.segment.results import Report
 from ccdeploy.segment.sinks import Outputs
@@ -365,3 +365,16 @@ def test_a_camera_that_does_not_open(exports, tmp_path: Path, camera: FakeCamera
         open_camera(3)
     with pytest.raises(InputError, match="is not a video that can be read"):
         open_video(tmp_path / "absent.mp4")
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"), [(23.976, 23.976), (59.94, 59.94), (111.913, 111.91), (143.85614, 143.86), (999.99, 1000.0)]
+)
+def test_any_rate_can_be_written(tmp_path: Path, rate: float, expected: float):
+    """MPEG-4 takes 16-bit fractions only: 111.913 as 111913/1000 would be refused."""
+    assert writable(rate) == expected
+    target = tmp_path / "video.mp4"
+    with writing(target, writable(rate), 32, 48) as writer:
+        for _ in range(3):
+            writer.write(np.zeros((32, 48, 3), np.uint8))
+    assert cv2.VideoCapture(str(target)).get(cv2.CAP_PROP_FPS) == pytest.approx(expected, rel=1e-3)
