@@ -7,7 +7,7 @@ NATIVE := $(shell find plugins examples tests -name '*.h' -o -name '*.cuh' -o -n
 .PHONY: setup demo test gpu-check lint format wheel clean
 
 setup:
-	@$(PYTHON) tools/setup_venv.py $(VENV) --editable --compiler ".[dev]"
+	@$(PYTHON) tools/setup_venv.py $(VENV) --editable --compiler --server ".[dev]"
 
 demo: setup
 	@$(BIN)/python tools/demo.py demo

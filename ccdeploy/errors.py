@@ -63,3 +63,9 @@ class MissingError(CcdeployError):
     """This machine lacks what was asked for: a GPU, TensorRT, a compiler, an optional package."""
 
     exit_code = 3
+
+
+class ServerError(CcdeployError):
+    """A server that is not there, not ready, too slow, or that fails; what it says of a request is another error."""
+
+    exit_code = 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,23 +70,47 @@ def read_full_size(file: Path, channels: int = 3) -> Pictures:
         return np.asarray(upright).reshape(upright.height, upright.width, channels)
 
 
+def decoded(content: bytes, name: str, most_pixels: int, channels: int = 3) -> Pictures:
+    """One picture [H, W, channels] from the bytes of its file, as `read_full_size` gives it.
+
+    Args:
+        content: of the file.
+        name: in errors.
+        most_pixels: what has more is refused before a pixel is decoded.
+        channels: 1 or 3.
+
+    Raises:
+        InputError: as `read_pictures`; more pixels.
+    """
+    with _opened(io.BytesIO(content), channels, name, most_pixels) as upright:
+        return np.asarray(upright).reshape(upright.height, upright.width, channels)
+
+
 @contextmanager
-def _opened(file: Path, channels: int) -> Iterator[Image.Image]:
+def _opened(
+    file: Path | io.BytesIO, channels: int, name: str = "", most_pixels: int | None = None
+) -> Iterator[Image.Image]:
     """A picture file, upright, as RGB or grey; whatever is wrong with it, also while it is used, is an InputError."""
+    name = name or str(file)
     if channels not in MODES:
         raise InputError(f"The network takes {channels} channels, picture files have 1 or 3.", "Leave pictures out.")
     try:
         with Image.open(file) as image:
+            if most_pixels is not None and image.width * image.height > most_pixels:
+                what = f"{name} has {image.width}x{image.height} pixels, {most_pixels} were expected at most."
+                raise InputError(what, "Give a smaller picture.")
             if image.mode.startswith(("I", "F")):  # Pillow would cut their values at 255
-                raise InputError(f"{file} has {image.mode} pixels, 8 bits a channel were expected.", "Convert it.")
+                raise InputError(f"{name} has {image.mode} pixels, 8 bits a channel were expected.", "Convert it.")
             yield ImageOps.exif_transpose(image).convert(MODES[channels])
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        what = "is not a picture that can be read" if file.stat().st_size else "is empty"
-        raise InputError(f"{file} {what}.", "Give a JPEG or PNG file.") from error
+        size = len(file.getbuffer()) if isinstance(file, io.BytesIO) else file.stat().st_size
+        raise InputError(
+            f"{name} {'is not a picture that can be read' if size else 'is empty'}.", "Give a JPEG or PNG file."
+        ) from error
     except Exception as error:  # Pillow's decoders raise many types on damaged files
-        raise InputError(f"{file} cannot be read ({error}).", "Check the file; give a JPEG or PNG file.") from error
+        raise InputError(f"{name} cannot be read ({error}).", "Check the file; give a JPEG or PNG file.") from error
 
 
 def palette(card: Card, classes: int = 0) -> Pictures:

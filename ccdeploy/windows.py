@@ -98,7 +98,7 @@ def predicted_labels(
             rows = (strip for _, strip in _strips_of_windows(scaled, plan, card, forward, at_once))
             return np.concatenate([strip.argmax(axis=0).astype(np.uint8) for strip in rows])
         (logits,) = _logits_of_passes(picture, plan, card, forward, at_once)
-        return _largest(logits, size, aligned)
+        return labels_of_logits(logits.numpy(), size, card)
     total: torch.Tensor | None = None
     for logits in _logits_of_passes(picture, plan, card, forward, at_once):
         if total is None:
@@ -134,15 +134,21 @@ def labels_of_batch(
             part = indices[first : first + (at_once or len(indices))]
             batch = normalise(np.stack([resized(pictures[index], *scaled) for index in part]), card)
             for index, logits in zip(part, forward(batch), strict=True):
-                found[index] = _largest(torch.from_numpy(logits), sizes[index], card.output.align_corners)
+                found[index] = labels_of_logits(logits, sizes[index], card)
     return [found[index] for index in range(len(pictures))]
 
 
-def _largest(logits: torch.Tensor, size: tuple[int, int], aligned: bool) -> LabelMap:
-    """The class of the largest of logits [classes, h, w], which are enlarged to a label map's size."""
+def labels_of_logits(logits: Logits, size: tuple[int, int], card: Card) -> LabelMap:
+    """The class of the largest of logits [classes, h, w], which are enlarged to a label map's size.
+
+    Args:
+        logits: of one picture, finite.
+        size: height and width of the label map.
+        card: of the network: how logits are enlarged.
+    """
+    strips = _enlarged(torch.from_numpy(logits), size, card.output.align_corners)
     # The indices of max are those of argmax, in a fifth of the time on a CPU.
-    strips = [strip.max(dim=0).indices.to(torch.uint8) for _, strip in _enlarged(logits, size, aligned)]
-    return torch.cat(strips).numpy()
+    return torch.cat([strip.max(dim=0).indices.to(torch.uint8) for _, strip in strips]).numpy()
 
 
 def resized(picture: Pictures, height: int, width: int) -> Pictures:

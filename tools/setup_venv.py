@@ -1,6 +1,6 @@
 """Prepares a virtual environment with ccdeploy: a CPU build of PyTorch where there is no NVIDIA GPU.
 
-    python3 tools/setup_venv.py .venv --editable --compiler ".[dev]"
+    python3 tools/setup_venv.py .venv --editable --compiler --server ".[dev]"
     python3 tools/setup_venv.py /tmp/empty dist/ccdeploy-0.1.0-py3-none-any.whl
 
 Runs with any Python 3.10 or newer and nothing installed. PyTorch's version is fixed here and nowhere else.
@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,9 @@ from pathlib import Path
 TORCH = "torch==2.13.0"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 """Where PyTorch publishes its CPU builds; asked only if the ordinary index would give a CUDA build of several GB."""
+TRITON = "nvidia-pytriton==0.7.0"
+"""The wheel that carries Triton Inference Server, for tests with the real server. Installed without what it requires:
+that is NumPy 1, for a part of it that ccdeploy does not use."""
 STAMP = "ccdeploy-setup"
 
 
@@ -33,6 +37,7 @@ def main() -> None:
     parser.add_argument(
         "--compiler", action="store_true", help="add pip's CUDA compiler (the extra nvcc) where the machine has none"
     )
+    parser.add_argument("--server", action="store_true", help="add Triton Inference Server where it has a wheel")
     arguments = parser.parse_args()
     if arguments.compiler and not _has_nvcc():
         arguments.requirement = arguments.requirement.rstrip("]") + ",nvcc]"
@@ -50,6 +55,8 @@ def main() -> None:
     _run([*pip, "install", "--quiet", *_torch(pip)])
     editable = ["--editable"] if arguments.editable else []
     _run([*pip, "install", "--quiet", *editable, arguments.requirement])
+    if arguments.server and sys.platform == "linux" and platform.machine() == "x86_64":
+        _run([*pip, "install", "--quiet", "--no-deps", TRITON])
     stamp.write_text(wanted, encoding="utf-8")
 
 
