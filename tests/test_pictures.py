@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import struct
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from ccdeploy.ccnet.cards import Card, ClassInfo, find_card
 from ccdeploy.errors import CcdeployError, InputError, UsageError
 from ccdeploy.pictures import (
     class_name,
+    decoded,
     legend,
     overlaid,
     painted,
     palette,
     picture_files,
+    read_full_size,
     read_picture,
     read_pictures,
     side_by_side,
@@ -249,3 +252,29 @@ def test_panels_lie_side_by_side(tmp_path: Path):
     (tmp_path / "p.png").mkdir()
     with pytest.raises(UsageError, match="is a folder"):
         side_by_side(panels, tmp_path / "p.png")
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_bytes_are_decoded_as_their_file_is_read(tmp_path: Path, quarters, format: str):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    Image.fromarray(quarters).save(tmp_path / "p", format=format, exif=exif)
+    got = decoded((tmp_path / "p").read_bytes(), "p", most_pixels=2400)
+    np.testing.assert_array_equal(got, read_full_size(tmp_path / "p"))
+    assert got.shape == (60, 40, 3)
+
+
+def test_pixels_are_counted_before_they_are_decoded(quarters, monkeypatch: pytest.MonkeyPatch):
+    file = io.BytesIO()
+    Image.fromarray(quarters).save(file, format="PNG")
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(InputError) as error:
+        decoded(file.getvalue(), "a request's picture", most_pixels=2399)
+    assert error.value.what == "a request's picture has 60x40 pixels, 2399 were expected at most."
+
+
+@pytest.mark.parametrize(("content", "what"), [(b"", "p is empty."), (b"GIF", "p is not a picture that can be read.")])
+def test_bytes_that_are_no_picture_are_told(content: bytes, what: str):
+    with pytest.raises(InputError) as error:
+        decoded(content, "p", most_pixels=100)
+    assert error.value.what == what

@@ -12,7 +12,6 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -55,8 +54,8 @@ def main() -> None:
     _run([*pip, "install", "--quiet", *_torch(pip)])
     editable = ["--editable"] if arguments.editable else []
     _run([*pip, "install", "--quiet", *editable, arguments.requirement])
-    if arguments.server and sys.platform == "linux" and platform.machine() == "x86_64":
-        _run([*pip, "install", "--quiet", "--no-deps", TRITON])
+    if arguments.server and subprocess.run([*pip, "install", "--quiet", "--no-deps", TRITON]).returncode:
+        print(f"{TRITON} has no wheel for this machine: what needs a server says so, or is skipped.", file=sys.stderr)
     stamp.write_text(wanted, encoding="utf-8")
 
 
