@@ -1,0 +1,18 @@
+"""Where things lie in a repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MODEL = "model.py"
+"""Of a model in Python, in its version's folder."""
+WARM_UP = "warmup"
+"""Of a model, where Triton looks for the data of warm-ups."""
+UNFINISHED = ".ccdeploy-"
+"""How the name of a folder begins that was not finished."""
+REMEDY = "Package the artefact again, with --replace."
+
+
+def models_in(repository: Path) -> list[Path]:
+    """The folders in a repository, sorted: Triton takes each for a model, also those that begin with a dot."""
+    return sorted(entry for entry in repository.iterdir() if entry.is_dir())
