@@ -188,6 +188,40 @@ def test_two_at_once_are_one_too_many(exports, tmp_path: Path) -> None:
     assert not (folder / "b").exists()
 
 
+def test_what_a_killed_process_left_is_removed(exports, tmp_path: Path) -> None:
+    for name in (".ccdeploy-r.abcd_123.part", ".ccdeploy-r.x.abcd_123.part", ".ccdeploy-s.abcd_123.part"):
+        (tmp_path / name / "models").mkdir(parents=True)
+    package([exports.file("ccnet")], tmp_path / "r", Packaging(name="a", warmed=False))
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".ccdeploy-r.x.abcd_123.part", ".ccdeploy-s.abcd_123.part", "r"], "those of other repositories stay"
+
+
+def test_a_repository_beside_which_nothing_can_be_written(
+    exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "r"
+    package([exports.file("ccnet")], folder, Packaging(name="a", warmed=False))
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    package([exports.file("ccnet")], folder, Packaging(name="a", warmed=False))
+    assert read_repository(folder).placements["a"].versions == (2,)
+    assert len(list(folder.iterdir())) == 4
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_a_quantised_file(exports, tmp_path: Path, kind: str) -> None:
+    from ccdeploy.quantize.files import QuantizeOptions, quantize
+    from ccdeploy.quantize.sources import PictureSource
+
+    files = []
+    for index, sample in enumerate(Streets(8, (43, 61))):
+        files.append(tmp_path / f"{index}.png")
+        Image.fromarray(sample.picture).save(files[-1])
+    target = tmp_path / f"{kind}.onnx"
+    quantize(exports.file("ccnet"), target, PictureSource(files, title="streets"), QuantizeOptions(kind))
+    (made,) = package([target], tmp_path / "r", QUICK)
+    assert made.served.manifest_of().types == f"{kind}+fp32"
+
+
 def test_other_models_are_left_alone(exports, tmp_path: Path) -> None:
     folder = tmp_path / "r"
     (folder / "other" / "1").mkdir(parents=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from repository_parts import a_card, a_changed, a_engine, a_profile
 
 from ccdeploy.engine.manifest import Plugin, Quantization, read_manifest
 from ccdeploy.errors import ArtefactError, CcdeployError, InputError, MissingError, UsageError
+from ccdeploy.files import sha256_of
 from ccdeploy.serving.contract import MODEL_NAME
 from ccdeploy.serving.repository import Packaging, package, read_repository
 from ccdeploy.serving.repository.options import check_packaging
@@ -102,26 +104,29 @@ def test_a_warm_up_that_the_engine_does_not_take(exports, tmp_path: Path) -> Non
         package([engine], tmp_path / "r", Packaging(warm_up=tmp_path / "large.png"))
 
 
-def test_the_named_plugin_must_be_the_engines(exports, tmp_path: Path) -> None:
-    library = tmp_path / "other.so"
-    library.write_bytes(b"\x7fELF" + bytes(12) + (3).to_bytes(2, "little") + b"anything")
-    engine = a_engine(tmp_path, exports.file("ccnet"), plugin=Plugin("lib.so", "0" * 64, "1"))
-    with pytest.raises(UsageError, match="sha256"):
-        package([engine], tmp_path / "r", Packaging(plugin=library, warmed=False))
-    import hashlib
+def a_library(folder: Path, name: str) -> tuple[Path, Plugin]:
+    """A file that looks like a shared library, and an engine's record of it."""
+    path = folder / name
+    path.write_bytes(b"\x7fELF" + bytes(12) + (3).to_bytes(2, "little") + name.encode())
+    return path, Plugin("lib.so", sha256_of(path), "1")
 
-    digest = hashlib.sha256(library.read_bytes()).hexdigest()
-    engine = a_engine(tmp_path, exports.file("ccnet"), plugin=Plugin("lib.so", digest, "1"))
-    package([engine], tmp_path / "r", Packaging(plugin=library, warmed=False))
+
+def test_the_named_plugin_must_be_the_engines(exports, tmp_path: Path) -> None:
+    one, one_record = a_library(tmp_path, "one.so")
+    two, two_record = a_library(tmp_path, "two.so")
+    engine = a_engine(tmp_path, exports.file("ccnet"), plugin=one_record)
+    with pytest.raises(UsageError, match="sha256"):
+        package([engine], tmp_path / "r", Packaging(plugin=two, warmed=False))
+    package([engine], tmp_path / "r", Packaging(plugin=one, warmed=False))
     found = read_repository(tmp_path / "r")
     assert [path.name for path in found.plugins] == ["lib.so"]
     assert found.plugins[0].is_absolute()
-    other = tmp_path / "another.so"
-    other.write_bytes(library.read_bytes() + b"!")
-    digest = hashlib.sha256(other.read_bytes()).hexdigest()
-    second = a_engine(tmp_path, exports.file("ccnet"), "second.engine", plugin=Plugin("lib.so", digest, "1"))
+    other = a_engine(tmp_path, exports.file("ccnet"), "other.engine", plugin=two_record)
     with pytest.raises(UsageError, match="different plugin libraries"):
-        package([second], tmp_path / "r", Packaging(plugin=other, warmed=False))
+        package([other], tmp_path / "r", Packaging(plugin=two, warmed=False))
+    with pytest.raises(ArtefactError, match=r"versions \[1, 2\] of net are of different plugin libraries"):
+        package([other], tmp_path / "r", Packaging(name="net", plugin=two, warmed=False, keep=2))
+    package([other], tmp_path / "r", Packaging(name="net", plugin=two, warmed=False))
 
 
 def test_networks_that_take_no_colour_pictures(exports, tmp_path: Path) -> None:
@@ -131,6 +136,24 @@ def test_networks_that_take_no_colour_pictures(exports, tmp_path: Path) -> None:
         package([exports.file("ccnet", batch=2)], tmp_path / "r")
 
 
+def test_tensors_that_no_step_feeds_or_reads(exports, tmp_path: Path) -> None:
+    source = exports.file("ccnet", dynamic="all")
+    manifest = read_manifest(source)
+    (given,), (got,) = manifest.inputs, manifest.outputs
+    cases: list[tuple[dict[str, Any], type[CcdeployError], str]] = [
+        ({"inputs": (dataclasses.replace(given, layout="NHWC"),)}, UsageError, "layouts NHWC and NCHW"),
+        ({"inputs": (dataclasses.replace(given, dtype="bfloat16"),)}, UsageError, "NumPy does not have"),
+        ({"inputs": (dataclasses.replace(given, dtype="complex64"),)}, UsageError, "no type for tensors of complex64"),
+        ({"inputs": (dataclasses.replace(given, shape=("batch", 3, 65, "width")),)}, UsageError, "one side open"),
+        ({"inputs": (dataclasses.replace(given, name="x"),)}, ArtefactError, "graph's inputs are input"),
+        ({"outputs": (dataclasses.replace(got, shape=(1, 21, "a", "b")),)}, ArtefactError, "graph's output"),
+        ({"outputs": (dataclasses.replace(got, name="y"),)}, ArtefactError, "are none"),
+    ]
+    for changes, error, reason in cases:
+        with pytest.raises(error, match=reason):
+            subject_of(a_changed(source, tmp_path, **changes), Packaging())
+
+
 def test_too_many_classes(exports, tmp_path: Path) -> None:
     source = exports.file("ccnet")
     manifest = read_manifest(source)
@@ -138,8 +161,9 @@ def test_too_many_classes(exports, tmp_path: Path) -> None:
     classes = [{"name": f"class {index}", "color": [index % 256, index // 256, 0]} for index in range(257)]
     card = a_card(manifest, output={"classes": classes})
     wide = dataclasses.replace(output, shape=(1, 257, 65, 97))
+    engine = a_engine(tmp_path, a_changed(source, tmp_path, card=card, outputs=(wide,)))
     with pytest.raises(UsageError, match="257 classes"):
-        subject_of(a_changed(source, tmp_path, card=card, outputs=(wide,)), Packaging())
+        subject_of(engine, Packaging())
     with pytest.raises(ArtefactError, match="21 classes, its card has 257"):
         subject_of(a_changed(source, tmp_path, card=card), Packaging())
 
@@ -233,3 +257,11 @@ def test_a_folder_that_cannot_be(exports, tmp_path: Path) -> None:
         package([exports.file("ccnet")], tmp_path / "file", Packaging(warmed=False))
     with pytest.raises(UsageError, match="cannot be written"):
         package([exports.file("ccnet")], tmp_path / "file" / "r", Packaging(warmed=False))
+
+
+def test_without_tritons_client(exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tritonclient.grpc", None)
+    with pytest.raises(MissingError, match=r"Triton's client") as missing:
+        package([exports.file("ccnet")], tmp_path / "r", Packaging(name="a", warmed=False))
+    assert missing.value.remedy == 'pip install "ccdeploy[triton]"'
+    assert list(tmp_path.iterdir()) == []

@@ -32,7 +32,8 @@ class TritonPythonModel:
         instances = sum(int(group.get("count", 1)) for group in config.get("instance_group", [])) or 1
         device = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None
         self._runner = runner_of(folder / deployment.manifest.file, deployment.manifest, device, instances)
-        print(f"{args['model_name']}: {self._runner.how}", flush=True)  # in the server's log
+        how = self._runner.how.encode("ascii", "replace").decode()  # all that the server's Python prints
+        print(f"{args['model_name']}: {how}", flush=True)  # in the server's log
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answers each request; those of one shape go through together."""

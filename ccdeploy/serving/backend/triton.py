@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,5 +99,6 @@ def failure(error: Exception) -> Any:
         at_fault = isinstance(error, (InputError, UsageError))
         text, code = f"{error.what} {error.remedy}", codes.INVALID_ARG if at_fault else codes.INTERNAL
     else:
+        traceback.print_exception(error)  # in the server's log
         text, code = f"a defect of ccdeploy: {type(error).__name__}: {first_line(error)}", codes.INTERNAL
     return pb_utils.InferenceResponse(output_tensors=[], error=codes(" ".join(text.split()), code))

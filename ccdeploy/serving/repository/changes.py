@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ccdeploy.ccnet.cards import Card
 from ccdeploy.errors import UsageError
 from ccdeploy.serving.backend.deployment import deployment_of
 from ccdeploy.serving.repository.reading import Repository
-from ccdeploy.serving.repository.schema import CONFIG, parsed
+from ccdeploy.serving.repository.schema import CONFIG, parsed, schema
 from ccdeploy.serving.repository.subject import Subject
 
 
@@ -43,13 +44,11 @@ def check_same_contract(standing: Repository, subject: Subject, config: Any) -> 
 
 
 def _tensors(tensors: Any) -> str:
-    from ccdeploy.serving.repository.schema import schema
-
     names = schema().DataType
     return ", ".join(
         f"{tensor.name} {names.Name(tensor.data_type).removeprefix('TYPE_')} {list(tensor.dims)}" for tensor in tensors
     )
 
 
-def _classes(card: Any) -> str:
+def _classes(card: Card) -> str:
     return ", ".join(info.name for info in card.classes) or "unknown"

@@ -9,9 +9,10 @@ from typing import Any
 
 from ccdeploy.artefacts import manifest_of
 from ccdeploy.errors import ArtefactError, CcdeployError
+from ccdeploy.files import sha256_of
 from ccdeploy.serving.backend.deployment import SERVED, read_deployment
 from ccdeploy.serving.contract import PYTHON, TENSORRT, Served
-from ccdeploy.serving.repository.layout import MODEL, REMEDY
+from ccdeploy.serving.repository.layout import MODEL, REMEDY, models_of
 from ccdeploy.serving.repository.schema import CONFIG, schema
 from ccdeploy.serving.repository.tensors import check_steps, check_tensors, check_warm_up
 
@@ -76,8 +77,13 @@ def check_models(repository: Path, served: Served, configs: Mapping[str, Any]) -
         raise ArtefactError(
             f"{repository / served.name} says that it is version {served.version}, its latest is {kept[-1]}.", REMEDY
         )
-    for version in kept:
-        _check_version(repository, served, version)
+    each = [_check_version(repository, served, version) for version in kept]
+    plugins = [library for version in each if (library := _plugin(repository, version)) is not None]
+    if len({sha256_of(library) for library in plugins}) > 1:
+        raise ArtefactError(
+            f"The served versions {list(kept)} of {served.name} are of different plugin libraries, a server loads one.",
+            "Package with --keep 1, or build the engines with one plugin library.",
+        )
     group, steps = network.instance_group[0], configs[served.names.read].instance_group[0]
     on_gpu = group.kind == schema().ModelInstanceGroup.Kind.Value("KIND_GPU")
     return Placement(
@@ -88,8 +94,8 @@ def check_models(repository: Path, served: Served, configs: Mapping[str, Any]) -
         versions_there=versions,
         file=str(served.manifest["file"]),
         queue_size=network.dynamic_batching.default_queue_policy.max_queue_size,
-        plugin=_plugin(repository, served),
-        host_code=served.backend == TENSORRT and _embedded(served),
+        plugin=plugins[-1] if plugins else None,
+        host_code=served.backend == TENSORRT and any(map(_embedded, each)),
     )
 
 
@@ -137,15 +143,15 @@ def _versions(folder: Path) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _check_version(repository: Path, served: Served, version: int) -> None:
-    """The files of a version that is served."""
+def _check_version(repository: Path, served: Served, version: int) -> Served:
+    """The files of a version that is served, and what it says of itself."""
     names = served.names
     python = [names.read, names.labels, *([names.network] if served.backend == PYTHON else [])]
     for model in python:
         if not (path := repository / model / str(version) / MODEL).is_file():
             raise ArtefactError(f"{path} is not there.", REMEDY)
     digests = set()
-    for model in (names.ensemble, names.read, names.network, names.labels):
+    for model in models_of(served):
         deployment = read_deployment(repository / model / str(version))
         if (deployment.served.name, deployment.served.version) != (served.name, version):
             seen = f"{deployment.served.name} {deployment.served.version}"
@@ -160,6 +166,7 @@ def _check_version(repository: Path, served: Served, version: int) -> None:
         raise ArtefactError(f"The artefact of {served.name}, version {version}: {error.what}", REMEDY) from error
     if len(digests) > 1:
         raise ArtefactError(f"{artefact} is not the artefact that version {version} was packaged with.", REMEDY)
+    return deployment.served
 
 
 def _embedded(served: Served) -> bool:

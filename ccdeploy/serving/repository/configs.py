@@ -7,15 +7,13 @@ from typing import Any
 
 from ccdeploy.engine.manifest import Tensor
 from ccdeploy.serving.backend.deployment import NETWORK_INPUT, NETWORK_OUTPUT
-from ccdeploy.serving.contract import LABELS, ONNXRUNTIME, PARAMETER, PICTURE, PYTHON, SIZE, TENSORRT, triton_type
+from ccdeploy.serving.contract import LABELS, ONNXRUNTIME, PARAMETER, PICTURE, PYTHON, SIZE, triton_type
 from ccdeploy.serving.repository.options import Packaging
 from ccdeploy.serving.repository.schema import schema
 from ccdeploy.serving.repository.subject import Subject
 from ccdeploy.serving.repository.warming import Warmth
 
 CPU_KIND, GPU_KIND = "KIND_CPU", "KIND_GPU"
-SHOWN_BACKEND = {TENSORRT: "tensorrt", ONNXRUNTIME: "onnxruntime", PYTHON: "python"}
-"""Triton's name of a backend."""
 
 
 def configs_of(subject: Subject, packaging: Packaging, file: str) -> dict[str, Any]:

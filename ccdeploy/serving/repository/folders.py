@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import shutil
 import tempfile
@@ -21,6 +22,9 @@ from ccdeploy.serving.repository.schema import CONFIG, rendered
 from ccdeploy.serving.repository.subject import Subject
 from ccdeploy.serving.repository.warming import Warmth
 
+_SUFFIX = ".part"
+_RANDOM = 8
+"""Characters that `tempfile` puts between."""
 _CODE = '''"""Written by ccdeploy; the server's Python must have it installed."""
 
 from ccdeploy.serving.backend.{module} import TritonPythonModel
@@ -48,18 +52,33 @@ def staged(repository: Path) -> Iterator[Path]:
         if repository.is_dir():
             alone = repository.stat().st_dev != parent.stat().st_dev or not os.access(parent, os.W_OK)
             parent = repository if alone else parent
-        name = f"{UNFINISHED}{repository.name}."
-        temporary = Path(tempfile.mkdtemp(prefix=name, suffix=".part", dir=parent))
     except OSError as error:
-        what = f"{repository} cannot be written: {error.strerror}."
-        raise UsageError(what, "Choose a folder that you may write to.") from error
+        raise _unwritable(repository, error) from error
+    with _locked(repository if repository.is_dir() else parent):
+        temporary = _temporary(repository, parent)
+        try:
+            yield temporary / "models"
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(repository: Path, parent: Path) -> Path:
+    """A new folder with an empty folder `models`; what a killed process left goes, for nobody else is at work."""
+    prefix = f"{UNFINISHED}{repository.name}."
     try:
-        with _locked(repository if repository.is_dir() else parent):
-            folder = temporary / "models"
-            folder.mkdir()
-            yield folder
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for left in parent.glob(f"{glob.escape(prefix)}{'?' * _RANDOM}{_SUFFIX}"):
+            shutil.rmtree(left)
+        temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=_SUFFIX, dir=parent))
+        (temporary / "models").mkdir()
+    except OSError as error:
+        raise _unwritable(repository, error) from error
+    return temporary
+
+
+def _unwritable(repository: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"{repository} cannot be written: {error.filename}: {error.strerror}.", "Choose a folder that you may write to."
+    )
 
 
 @contextmanager

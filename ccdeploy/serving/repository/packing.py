@@ -13,7 +13,7 @@ from ccdeploy.serving.repository.artefact_files import files_of
 from ccdeploy.serving.repository.changes import check_same_contract
 from ccdeploy.serving.repository.configs import configs_of, warm
 from ccdeploy.serving.repository.folders import put_in, staged, write_models
-from ccdeploy.serving.repository.layout import UNFINISHED, models_in
+from ccdeploy.serving.repository.layout import UNFINISHED, models_in, models_of
 from ccdeploy.serving.repository.options import Packaged, Packaging, check_packaging
 from ccdeploy.serving.repository.reading import Repository, read_models, read_repository
 from ccdeploy.serving.repository.subject import Subject, subject_of
@@ -42,7 +42,7 @@ def packaged(
         subjects.append(subject_of(artefact, packaging))
     with staged(repository) as folder:
         standing = _standing(repository, subjects if packaging.replace else ())
-        _check_names(subjects, standing, packaging)
+        _check_names(subjects, standing)
         made = [_write(subject, folder, standing, packaging, say) for subject in subjects]
         written = read_repository(folder)  # as `serve` will, before anything is moved
         _check_plugins(written, standing)
@@ -105,7 +105,7 @@ def _next_version(name: str, versions: Sequence[int], wanted: int | None) -> int
     return wanted
 
 
-def _check_names(subjects: Sequence[Subject], standing: Repository | None, packaging: Packaging) -> None:
+def _check_names(subjects: Sequence[Subject], standing: Repository | None) -> None:
     """Whether no two models have one name."""
     owners: dict[str, str] = {}
     own = {subject.served.name for subject in subjects}
@@ -121,13 +121,7 @@ def _check_names(subjects: Sequence[Subject], standing: Repository | None, packa
                     f"{subject.artefact} would make a model {model}, which there is already, of {owners[model]}.",
                     "Give another --name.",
                 )
-        owners |= dict.fromkeys(models_of(subject.served), f"{subject.artefact}")
-
-
-def models_of(served: Served) -> tuple[str, str, str, str]:
-    """The names of a deployment's models."""
-    names = served.names
-    return names.ensemble, names.read, names.network, names.labels
+        owners |= dict.fromkeys(models_of(subject.served), str(subject.artefact))
 
 
 def _check_plugins(written: Repository, standing: Repository | None) -> None:

@@ -11,7 +11,7 @@ from ccdeploy.errors import ArtefactError, UsageError
 from ccdeploy.files import sha256_of
 from ccdeploy.serving.contract import PARAMETER, PYTHON, Served, parse_served
 from ccdeploy.serving.repository.checks import Placement, check_models
-from ccdeploy.serving.repository.layout import REMEDY, UNFINISHED, models_in
+from ccdeploy.serving.repository.layout import REMEDY, UNFINISHED, models_in, models_of
 from ccdeploy.serving.repository.schema import CONFIG, parsed
 
 
@@ -77,8 +77,7 @@ def read_models(repository: Path, skipped: Collection[str] = ()) -> Repository:
     host_code = False
     for name in ensembles:
         served = _served(repository, name, configs[name])
-        names = served.names
-        models = {model: configs.pop(model, None) for model in (name, names.read, names.network, names.labels)}
+        models = {model: configs.pop(model, None) for model in models_of(served)}
         placements[name] = check_models(repository, served, models)
         deployments.append(served)
         if (library := placements[name].plugin) is not None:

@@ -23,9 +23,9 @@ from ccdeploy.serving.contract import (
     PYTHON,
     TENSORRT,
     Served,
-    triton_type,
 )
 from ccdeploy.serving.repository.options import MAX_BATCH, Packaging
+from ccdeploy.serving.repository.signature import check_tensors
 
 MOST_PIXELS_OF_OPEN_SIZE = 1 << 23
 """Of a picture that goes through the network at its own size: 8 million, a frame of 4K video has 8.3 of 8.4."""
@@ -82,8 +82,7 @@ def subject_of(artefact: Path, packaging: Packaging) -> Subject:
     name = artefact.stem if packaging.name is None else packaging.name
     check_name(name, "--name" if packaging.name is not None else f"{artefact.name}'s name without its suffix")
     _check_classes(artefact, manifest, card)
-    for tensor in (*manifest.inputs, *manifest.outputs):
-        triton_type(tensor.dtype)
+    check_tensors(artefact, manifest)
     backend = packaging.backend or (TENSORRT if manifest.kind == "engine" else PYTHON)
     gpus = () if packaging.gpus is None and manifest.kind == "engine" else packaging.gpus
     notes = [*_backend_notes(artefact, manifest, backend, gpus), *_passing_notes(manifest, card)]
@@ -190,7 +189,7 @@ def _backend_notes(artefact: Path, manifest: Manifest, backend: str, gpus: tuple
     if backend == ONNXRUNTIME:
         return _onnxruntime_notes(artefact, manifest, gpus)
     if engine is None:
-        return []
+        return [] if gpus is None else ["the server's Python must have ccdeploy and onnxruntime-gpu"]
     if engine.plugin is not None and engine.plugin.embedded:
         raise UsageError(
             f"{artefact} carries native code (an embedded plugin), which ccdeploy's runner does not run unasked.",
