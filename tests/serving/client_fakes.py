@@ -77,7 +77,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         fake, path = self.server, self.path.removeprefix(self.server.prefix)
         fake.seen(path, self)
-        if path == "/v2/health/ready":
+        if path in fake.bodies:
+            self.send_bytes(fake.bodies[path])
+        elif path == "/v2/health/ready":
             fake.on_ready(self)
         elif path == "/v2":
             self.send_json({"name": "fake", "version": "1.0"})
@@ -96,7 +98,9 @@ class Handler(BaseHTTPRequestHandler):
         self.content = self.rfile.read(int(self.headers["Content-Length"]))
         fake.seen(self.path, self)
         if self.path == "/v2/repository/index":
-            if fake.token is not None and self.headers.get(TOKEN_HEADER) != fake.token:
+            if self.path in fake.bodies:
+                self.send_bytes(fake.bodies[self.path])
+            elif fake.token is not None and self.headers.get(TOKEN_HEADER) != fake.token:
                 self.send_json({"error": "This API is restricted"}, 403)
             else:
                 self.send_json([{"name": name, "state": "READY"} for name in fake.models])
@@ -163,6 +167,7 @@ class FakeServer(ThreadingHTTPServer):
             "fake_labels": None,
         }
         self.prefix, self.token, self.on_ready = "", None, status(200)
+        self.bodies: dict[str, bytes] = {}
         self.infers, self.probes, self.lock = 0, 0, threading.Lock()
         self.released = threading.Event()
         self.peers, self.connections = set[Any](), list[socket.socket]()

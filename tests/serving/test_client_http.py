@@ -13,7 +13,7 @@ import psutil
 import pytest
 from client_fakes import LABEL_MAP, FakeServer
 
-from ccdeploy.errors import InputError, ServerError, UsageError
+from ccdeploy.errors import ArtefactError, InputError, ServerError, UsageError
 from ccdeploy.serving.client import Client, connect, retrying
 from ccdeploy.serving.client.failures import (
     BadAnswer,
@@ -328,6 +328,29 @@ def test_connecting_tells_what_is_wrong():
                 connect(server.url, model="fake", **wrong)
         with opened(server) as client, pytest.raises(UsageError, match="A deadline of inf s"):
             client.segment(PICTURE, deadline_s=float("inf"))
+
+
+ODD = [b"", b"<html>", b"[]", b"7", b"null", b'{"a": 1}', b"\xff", b"[" * 9999]
+
+
+@pytest.mark.parametrize("body", ODD, ids=range(len(ODD)))
+@pytest.mark.parametrize(
+    "path", ["/v2", "/v2/models/fake/config", "/v2/repository/index", "/v2/models/fake/stats"], ids=str
+)
+def test_odd_answers_to_other_questions(path: str, body: bytes):
+    with FakeServer() as server:
+        server.bodies[path] = body
+        # An empty list is an index of no models, and a table without parameters the config of a foreign model.
+        with pytest.raises((BadAnswer, UsageError)), connect(server.url) as client:
+            client.statistics()
+
+
+@pytest.mark.parametrize("value", ["", "{}", "[]", '{"format": 2}', '{"format": 1, "name": "fake"}'], ids=str)
+def test_a_parameter_that_is_damaged(value: str):
+    with FakeServer() as server:
+        server.models["fake"] = value
+        with pytest.raises(ArtefactError, match="fake on http"):
+            opened(server)
 
 
 def test_the_only_deployment_needs_no_name():

@@ -9,6 +9,7 @@ from client_fakes import FakeServer
 
 from ccdeploy.errors import ArtefactError, UsageError
 from ccdeploy.serving.client import BadAnswer, RemoteRunner, connect
+from ccdeploy.serving.client import runner as runners
 
 RNG = np.random.default_rng(7)
 
@@ -35,6 +36,16 @@ def test_batches_are_split(server: FakeServer, runner: RemoteRunner, count: int)
     logits = runner.infer({"input": batch})["logits"]
     np.testing.assert_array_equal(logits, fakes.network(batch))
     assert server.infers == -(-count // 3)  # the server takes 3 at once
+
+
+def test_large_batches_are_split(server: FakeServer, runner: RemoteRunner, monkeypatch: pytest.MonkeyPatch):
+    batch = pictures(5)
+    monkeypatch.setattr(runners, "REQUEST_BYTES", 2 * batch[0].nbytes + 1)
+    np.testing.assert_array_equal(runner.infer({"input": batch})["logits"], fakes.network(batch))
+    assert server.infers == 3
+    monkeypatch.setattr(runners, "REQUEST_BYTES", 1)
+    np.testing.assert_array_equal(runner.infer({"input": batch})["logits"], fakes.network(batch))
+    assert server.infers == 3 + 5
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ class ModelStatistics:
         name: of the model.
         inferences: pictures that succeeded.
         executions: of the model, that is batches; of an ensemble its requests.
-        success, fail: requests, from their arrival to their answer.
+        success, fail: requests, from their arrival to their answer. Some versions of Triton count a failure of an
+            ensemble twice.
         queue: waiting of the requests that succeeded.
         compute_input, compute, compute_output: before, in and after the model, of the requests that succeeded.
         batches: by size.
