@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional
 
 from ccdeploy.ccnet.cards import Card
 from ccdeploy.ccnet.preprocessing import Batch, Pictures, normalise
@@ -155,9 +154,9 @@ def resized(picture: Pictures, height: int, width: int) -> Pictures:
     """A picture [H, W, channels] of another size: bilinear between pixel centres, no filter, rounded to uint8."""
     if picture.shape[:2] == (height, width):
         return picture
-    planes = torch.tensor(picture).permute(2, 0, 1)[None].float()
-    scaled = functional.interpolate(planes, (height, width), mode="bilinear", align_corners=False)
-    return scaled[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
+    planes = torch.tensor(picture).permute(2, 0, 1).float()
+    strips = [strip.round().to(torch.uint8) for _, strip in _enlarged(planes, (height, width), aligned=False)]
+    return torch.cat(strips, dim=1).permute(1, 2, 0).contiguous().numpy()
 
 
 def nearest(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
@@ -254,7 +253,7 @@ def _logits_of_windows(
 
 
 def _enlarged(logits: torch.Tensor, size: tuple[int, int], aligned: bool) -> Iterator[tuple[int, torch.Tensor]]:
-    """Logits [classes, h, w] enlarged to [classes, height, width], bilinear, in strips of rows: (first row, strip)."""
+    """Planes [n, h, w] of another size, [n, height, width], bilinear, in strips of rows: (first row, strip)."""
     classes, h, w = logits.shape
     height, width = size
     above, below, row_weight = _neighbours(h, height, aligned)
@@ -264,9 +263,18 @@ def _enlarged(logits: torch.Tensor, size: tuple[int, int], aligned: bool) -> Ite
         part = slice(first, first + rows)
         strip = logits
         if h != height or w != width:
-            strip = torch.lerp(logits[:, above[part]], logits[:, below[part]], row_weight[part, None])
-            strip = torch.lerp(strip[:, :, left], strip[:, :, right], column_weight)
+            strip = _between(logits[:, above[part]], logits[:, below[part]], row_weight[part, None])
+            strip = _between(strip[:, :, left], strip[:, :, right], column_weight)
         yield first, strip if strip is not logits else logits[:, part]
+
+
+def _between(first: torch.Tensor, second: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """first + weight * (second - first), in operations that each round once.
+
+    torch.lerp and torch's interpolation round otherwise where a thread's share ends: their last bits depend on the
+    number of threads, and a label here and there with them.
+    """
+    return (second - first).mul_(weight).add_(first)
 
 
 def _neighbours(source: int, target: int, aligned: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

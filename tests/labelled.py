@@ -29,7 +29,7 @@ class Given(LabelledDataset):
 
 def torch_labels(model: Model, picture: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
     """A network's labels of a picture [H, W, 3], passed whole at its own size or resized to `size`, by torch alone."""
-    x = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+    x = torch.from_numpy(picture).permute(2, 0, 1)[None].double()
     if size is not None:
         x = functional.interpolate(x, size, mode="bilinear", align_corners=False).round()
     batch = torch.from_numpy(normalise(x[0].permute(1, 2, 0).to(torch.uint8).numpy()[None], model.card))

@@ -99,7 +99,7 @@ def test_figures_are_those_of_the_labels_that_each_side_gives(exports, dataset: 
 def resized_input(card: Any, sample: Sample) -> np.ndarray:
     import torch
 
-    x = torch.from_numpy(sample.picture).permute(2, 0, 1)[None].float()
+    x = torch.from_numpy(sample.picture).permute(2, 0, 1)[None].double()
     x = torch.nn.functional.interpolate(x, samples.SIZE, mode="bilinear", align_corners=False).round()
     return normalise(x.permute(0, 2, 3, 1).to(torch.uint8).numpy(), card)
 
@@ -151,7 +151,8 @@ def test_bgr_and_aligned_corners(exports):
     report = run(exports, [exports.file("official"), exports.file("official", io="image")], dataset, model=model)
     reference = report.measurements[0].reference
     expected = [torch_labels(model, sample.picture, samples.SIZE) for sample in dataset.samples]
-    assert reference.miou == pytest.approx(brute_miou(dataset, expected, 21), abs=1e-4)
+    # Near ties fall either way: torch enlarges twice there, once here. Swapped channels would cost some 0.1.
+    assert reference.miou == pytest.approx(brute_miou(dataset, expected, 21), abs=1e-3)
     assert report.measurements[0].artefacts[0].outcome == PASSED
 
 

@@ -13,7 +13,15 @@ from torch.nn import functional
 
 from ccdeploy import windows
 from ccdeploy.ccnet.cards import Card, card_from_dict
-from ccdeploy.windows import Plan, labels_of_batch, nearest, predicted_labels, resized, window_corners
+from ccdeploy.windows import (
+    Plan,
+    labels_of_batch,
+    labels_of_logits,
+    nearest,
+    predicted_labels,
+    resized,
+    window_corners,
+)
 
 CLASSES = 5
 
@@ -276,3 +284,33 @@ def test_a_plan_says_itself():
     assert str(Plan("whole", size=(256, 512), resize=(1, 2))) == "whole pictures, brought to 256x512"
     assert str(Plan("whole")) == "whole pictures"
     assert (plan.passes, replace(plan, flip=False).passes, Plan("whole").passes) == (4, 2, 1)
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_the_number_of_threads_changes_no_pixel_and_no_label(aligned: bool):
+    """A server's steps run on one thread, a local run on all: their results are compared bit for bit."""
+    generator = np.random.default_rng(5)
+    pictures = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((97, 131), (181, 263), (211, 61))]
+    logits = generator.standard_normal((9, 61, 83), dtype=np.float32) * 1e-6 + 1  # near ties
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            small = [resized(picture, 256, 509) for picture in pictures]
+            found.append([*small, labels_of_logits(logits, (251, 367), card(aligned))])
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        for first, second in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(first, second)
+
+
+def test_resized_pictures_are_those_of_float64():
+    picture = np.random.default_rng(6).integers(0, 256, (131, 203, 3), dtype=np.uint8)
+    for size in ((65, 97), (128, 199), (263, 401), (1, 1), (131, 1)):
+        planes = torch.tensor(picture).permute(2, 0, 1)[None].double()
+        wanted = torch.nn.functional.interpolate(planes, size, mode="bilinear", align_corners=False)[0].round()
+        difference = resized(picture, *size).astype(int) - wanted.permute(1, 2, 0).numpy().astype(int)
+        assert (difference != 0).mean() < 1e-3, "but for ties"
+        assert np.abs(difference).max() <= 1
