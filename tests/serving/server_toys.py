@@ -97,13 +97,13 @@ def until(condition: Callable[[], bool], what: str) -> None:
 class Serving:
     """`ccdeploy serve` on a toy, in a process of its own, with a temporary folder of its own."""
 
-    def __init__(self, repository: Path, folder: Path, *options: str) -> None:
+    def __init__(self, repository: Path, folder: Path, *options: str, script: str = SERVE) -> None:
         self.temporary = folder / "temporary"
         self.temporary.mkdir()
         self.log = folder / "log.txt"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVE, "serve", str(repository), *FREE, "--json", *options],
+                [sys.executable, "-c", script, "serve", str(repository), *FREE, *options],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, "TMPDIR": str(self.temporary)},
@@ -149,6 +149,15 @@ class Serving:
             with socket.socket() as free:
                 free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 free.bind(("127.0.0.1", port))
+
+    def kill(self) -> None:
+        """Ends all of it, where a test failed."""
+        self.look()
+        self.process.kill()
+        self.process.wait()
+        for process in self.seen.values():
+            if _runs(process):
+                process.kill()
 
     def tell(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -173,6 +173,9 @@ class _Start:
     def _launch(self, scratch: Path, log: Log) -> tuple[Process, dict[str, int]]:
         found, options = self._found, self._options
         environment = _environment_for(found)
+        temporary = scratch / "temporary"
+        temporary.mkdir()
+        environment["TMPDIR"] = str(temporary)  # what libraries in the server's processes leave there goes with it
         program, backends = arrange(found.wheel, scratch) if found.wheel else (found.program, found.backends)
         ports = taken_ports(options)
         words = [

@@ -23,7 +23,7 @@ class Log:
         self.failure: Exception | None = None
         self._callback = callback
         self._kept: deque[str] = deque(maxlen=KEPT)
-        self._queue: queue.Queue[str | None] = queue.Queue(WAITING + 1)
+        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._dropped = 0
         self._reader: threading.Thread | None = None
         self._teller: threading.Thread | None = None
@@ -53,6 +53,7 @@ class Log:
                 self._kept.append(line)
                 self._offer(line)
         if self._teller is not None:
+            self._tell_of_dropped()
             self._queue.put(None)
 
     def _offer(self, line: str) -> None:
@@ -61,10 +62,13 @@ class Log:
         if self._queue.qsize() >= WAITING:
             self._dropped += 1
             return
+        self._tell_of_dropped()
+        self._queue.put(line)
+
+    def _tell_of_dropped(self) -> None:
         if self._dropped:
             self._queue.put(f"({self._dropped} lines of the server's log were left out here: they came too fast)")
             self._dropped = 0
-        self._queue.put(line)
 
     def _tell(self) -> None:
         assert self._callback is not None
