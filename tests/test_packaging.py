@@ -38,6 +38,9 @@ def test_the_wheel_is_pure_python_and_holds_all_data(wheel: Path) -> None:
     page = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ccdeploy" / "report" / "page").iterdir()}
     assert len(page) >= 5
     assert page <= names, "the report's template, style and script"
+    templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ccdeploy").rglob("*.jinja")}
+    assert len(templates) >= 3
+    assert templates <= names, "what the fleet's files are rendered from"
     assert "ccdeploy/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "tools/", "benchmarks/"))]
 

@@ -196,3 +196,9 @@ def test_an_installed_server_runs_with_its_own_backends(server_is_there, tmp_pat
         assert server.found.wheel is None
         assert server.command[2] == str(root / "bin" / "tritonserver")
         assert doubled(server.http, b"\x02") == b"\x04"
+
+
+def test_a_path_that_the_python_backend_cannot_load_from_is_refused(repository, tmp_path):
+    moved = shutil.copytree(repository, tmp_path / "modèles")
+    with pytest.raises(UsageError, match="is not an ASCII path"), running(moved):
+        pass

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ccdeploy.errors import CcdeployError
+from ccdeploy.errors import CcdeployError, UsageError
 from ccdeploy.serving.contract import PYTHON, Served
 from ccdeploy.serving.server.commands import arguments, commands_for
 from ccdeploy.serving.server.failures import port_taken
@@ -106,6 +106,11 @@ def running(
 
     options = options or Options()
     contents = read_repository(repository)
+    if PYTHON in contents.backends and not str(contents.path.absolute()).isascii():
+        raise UsageError(
+            f"{contents.path.absolute()} is not an ASCII path: Triton's Python backend cannot load from it.",
+            "Move the repository, or make a link to it whose path is.",
+        )
     found = find_server(options.binary)
     check_backends(found, contents.backends)
     if found.wheel is None and PYTHON in contents.backends:
