@@ -109,8 +109,10 @@ def show(report: Report) -> None:
     files = [*_examples(report), report.legend, RECORD]
     facts = [
         ("segmented", done + _pace(report)),
+        *_resumed(report),
         ("network", f"{report.subject.model}, {report.subject.precision}"),
         ("runtime", report.subject.runtime),
+        *_requests(report),
         *(("passing", f"{plan}{f' ({count})' if count > 1 else ''}") for plan, count in report.passing.items()),
         ("results", f"{report.folder}: {', '.join(name for name in files if name)}"),
         *(("frames", _frames(result)) for result in report.results if result.frames is not None),
@@ -125,15 +127,43 @@ def show(report: Report) -> None:
         total = f" of {result.frames.announced}" if result.frames.announced else ""
         kept = f"it broke off after {result.frames.read}{total} frames; what was read is kept."
         click.echo(f"{click.style('cut', fg='yellow', bold=True)}        {result.source}: {kept}")
+    if report.server and report.server.failed:
+        click.echo(
+            f"{click.style('failed', fg='red', bold=True)}     {_counted(report.server.failed, 'source')} at the "
+            "server: the same command with --resume does what is left"
+        )
+
+
+def _resumed(report: Report) -> list[tuple[str, str]]:
+    if not report.resumed:
+        return []
+    return [("resumed", f"{report.resumed} of these were done before, {len(report.results) - report.resumed} now")]
+
+
+def _requests(report: Report) -> list[tuple[str, str]]:
+    """What was asked of the server."""
+    server = report.server
+    if server is None or not server.attempts:
+        return []
+    sent = [_counted(number, kind) for number, kind in ((server.files, "file"), (server.tensors, "tensor")) if number]
+    retries = f", {_counted(server.retries, 'retry', 'retries')}" if server.retries else ""
+    return [("requests", f"{server.attempts}, {server.in_flight} in flight{retries}; sent as {' and '.join(sent)}")]
 
 
 def _pace(report: Report) -> str:
-    """How long a picture or frame took in the network: reading and writing overlap with that."""
-    number = sum(result.frames.segmented if result.frames else 1 for result in report.results)
+    """How fast pictures or frames were, and how long one took in the network: reading and writing overlap with that."""
+    now = [result for result in report.results if not result.resumed]
+    number = sum(result.frames.segmented if result.frames else 1 for result in now)
     if not number:
         return ""
-    each = sum(result.seconds for result in report.results) / number
-    return f", {1000 * each:.1f} ms each from pixels to labels"
+    each = 1000 * sum(result.seconds for result in now) / number
+    if report.server:
+        return f", {number / report.seconds:.1f}/s, {each:.1f} ms each from request to labels"
+    return f", {each:.1f} ms each from pixels to labels"
+
+
+def _counted(number: int, noun: str, plural: str = "") -> str:
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _kinds(report: Report) -> str:

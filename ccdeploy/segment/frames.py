@@ -5,26 +5,27 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from ccdeploy.ccnet.preprocessing import Pictures
 from ccdeploy.datasets import LabelMap
-from ccdeploy.errors import CcdeployError, InputError
+from ccdeploy.errors import CcdeployError, InputError, ServerError
+from ccdeploy.segment.answering import Network, ended_with, named
 from ccdeploy.segment.frame_sinks import FrameFiles, VideoFile
-from ccdeploy.segment.network import Network
 from ccdeploy.segment.opencv import Capture, open_camera, open_video
 from ccdeploy.segment.options import Options, Watcher
 from ccdeploy.segment.pipeline import Behind, ahead
-from ccdeploy.segment.results import Frames, Report, Result, Skipped
+from ccdeploy.segment.results import Frames, Report, Result
 from ccdeploy.segment.sinks import Shares
 from ccdeploy.segment.sources import CAMERA, Source
 from ccdeploy.windows import Plan
 
 AHEAD, BEHIND = 3, 4
-"""Frames that wait to be segmented, and to be written."""
+"""Frames that wait to be segmented beside those of a batch, and to be written."""
 
 
 def segment_frames(network: Network, source: Source, report: Report, options: Options, watcher: Watcher) -> None:
@@ -39,8 +40,7 @@ def segment_frames(network: Network, source: Source, report: Report, options: Op
 
 
 def _skip(source: Source, error: CcdeployError, report: Report, watcher: Watcher) -> None:
-    report.skipped.append(Skipped.because(source.name, error))
-    watcher.skipped(report.skipped[-1])
+    watcher.skipped(report.skip(source.name, error))
 
 
 @dataclass
@@ -66,7 +66,7 @@ class _Run:
     def run(self) -> None:
         """All frames, or those until it is stopped."""
         self.watcher.begin(self.source.name, self._total())
-        seconds = self.network.segmenter.seconds
+        seconds = self.network.seconds
         outputs, key, folder = self.options.outputs, self.source.key, self.report.folder
         card, rate = self.network.card, self.capture.rate / self.options.every
         sink = (
@@ -78,14 +78,17 @@ class _Run:
             stack.enter_context(_ended_by_interrupt(self.stop) if self._camera else nullcontext())
             stack.enter_context(sink)
             behind = stack.enter_context(Behind(self._done, 1, BEHIND))
-            for index, frame, labels in self._labelled():
+            labelled = stack.enter_context(ended_with(self.network, self._labelled()))
+            for index, frame, labels in labelled:
                 behind.do(sink.work(index, frame, labels), frame.nbytes)
-        if not self.written:
+        if not self.written or self.plan is None:
             error = self.failed or InputError(
                 f"{self.source.name} gives no frame that can be read.", "Give a whole video file."
             )
             _skip(self.source, error, self.report, self.watcher)
             return
+        if isinstance(self.failed, ServerError):
+            self.report.failed_at_server()
         notes = sink.notes + ((self.failed.what,) if self.failed else ())
         announced, read = self.capture.announced, self.last + 1 if self.failed else self.capture.read
         complete = not self.failed and (announced is None or read >= announced)
@@ -96,8 +99,8 @@ class _Run:
             files=sink.files,
             height=self.size[0],
             width=self.size[1],
-            passing=str(self.plan),
-            seconds=round(self.network.segmenter.seconds - seconds, 6),
+            passing=self.network.passing(self.plan),
+            seconds=round(self.network.seconds - seconds, 6),
             shares=self.shares.by_name(card),
             frames=frames,
             notes=notes,
@@ -120,23 +123,24 @@ class _Run:
         self.written += 1
         self.watcher.advance()
 
-    def _labelled(self) -> Iterator[tuple[int, Pictures, LabelMap]]:
+    def _labelled(self) -> Generator[tuple[int, Pictures, LabelMap], None, None]:
         """Frames with their places in the source and their labels, until the end, an error, or a stop."""
-        for group in self._groups():
-            assert self.plan is not None
-            found = self.network.labels_of([frame for _, frame in group], self.plan)
-            for (index, frame), labels in zip(group, found, strict=True):
-                if isinstance(labels, CcdeployError):
-                    self.failed = labels
-                    return
-                self.last = index
-                yield index, frame, labels
+        with closing(self._frames()) as frames:
+            first = next(frames, None)
+            if first is None or self.plan is None:
+                return
+            following = chain([first], frames)
+            with closing(self.network.labelled(following, self.plan, self._camera)) as labelled:
+                for index, frame, labels in labelled:
+                    if isinstance(labels, CcdeployError):
+                        self.failed = named(labels, f"{self.source.name}, frame {index}")
+                        return
+                    self.last = index
+                    yield index, frame, labels
 
-    def _groups(self) -> Iterator[list[tuple[int, Pictures]]]:
-        """As many frames as a batch holds; of a camera one, which comes out sooner."""
-        group: list[tuple[int, Pictures]] = []
-        number = 1 if self._camera else self.network.batch
-        most = 1 if self._camera else AHEAD + number
+    def _frames(self) -> Generator[tuple[int, Pictures], None, None]:
+        """Frames of one size; the first decides which, and how they pass."""
+        most = 1 if self._camera else AHEAD + self.network.at_once
         with closing(ahead(self._read, self._turns(), 1, most)) as frames:
             for _, read in frames:
                 if read is None:
@@ -150,12 +154,7 @@ class _Run:
                     what = f"{self.source.name}: frame {index} is {seen}, those before are {expected}: it ends there."
                     self.failed = InputError(what, "Cut the video where its size changes.")
                     break
-                group.append(read)
-                if len(group) == number:
-                    yield group
-                    group = []
-        if group:
-            yield group
+                yield read
 
     def _turns(self) -> Iterator[None]:
         """One entry a frame to be read, until the source is to end."""

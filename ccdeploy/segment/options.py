@@ -12,6 +12,26 @@ from ccdeploy.segmenters import Passing
 
 
 @dataclass(frozen=True)
+class Server:
+    """A deployment on a server, in the place of an artefact; see `ccdeploy.serving.client.connect`.
+
+    Attributes:
+        url: http://host:8000, grpc://host:8001, or with TLS https:// and grpcs://.
+        model: its name on the server; None: the only one there.
+        in_flight: pictures that are asked about at once.
+        deadline_s: seconds that a request may take, all its attempts together. A server that has been silent for so
+            long is not asked any more: what is left fails at once, until it is ready again.
+        retries: further attempts of a request that found the server unreachable or overloaded.
+    """
+
+    url: str
+    model: str | None = None
+    in_flight: int = 8
+    deadline_s: float = 30.0
+    retries: int = 4
+
+
+@dataclass(frozen=True)
 class Options:
     """How pictures are segmented.
 
@@ -24,6 +44,7 @@ class Options:
         every: one frame of a video in so many is segmented.
         seconds: of a camera, at most.
         most_frames: of a camera, at most.
+        resume: what an earlier run into the folder finished is left as it is; see `ccdeploy.segment.journal`.
     """
 
     outputs: Outputs = field(default_factory=Outputs)
@@ -34,6 +55,7 @@ class Options:
     every: int = 1
     seconds: float | None = None
     most_frames: int | None = None
+    resume: bool = False
 
 
 class Watcher(Protocol):

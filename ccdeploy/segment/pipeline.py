@@ -23,6 +23,7 @@ def ahead(
     workers: int,
     most: int,
     weight: Callable[[R], int] = lambda result: 0,
+    abandon: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[T, R], None, None]:
     """Each item with what the function gives for it, in the items' order, computed by threads ahead of the consumer.
 
@@ -32,6 +33,7 @@ def ahead(
         workers: threads.
         most: results that are under way or wait at most.
         weight: bytes of a result; where those that wait exceed BUDGET, no more is begun.
+        abandon: called where an error or Ctrl-C ends this, before it waits for what is under way.
 
     Raises:
         Exception: what the function raises, where its item's turn comes.
@@ -58,6 +60,11 @@ def ahead(
         while waiting:
             first, future = waiting.popleft()
             yield first, future.result()
+    except GeneratorExit:
+        raise
+    except BaseException:
+        abandon()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

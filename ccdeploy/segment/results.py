@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ccdeploy import __version__
-from ccdeploy.errors import CcdeployError
+from ccdeploy.errors import CcdeployError, ServerError
 from ccdeploy.files import written_whole
 
 FORMAT = 1
@@ -54,6 +54,7 @@ class Result:
         shares: class -> share of the pixels, of those that occur.
         frames: of a video or a camera.
         notes: what a user should know of it.
+        resumed: whether an earlier run did it, which this one resumed.
     """
 
     source: str
@@ -66,6 +67,7 @@ class Result:
     shares: dict[str, float]
     frames: Frames | None = None
     notes: tuple[str, ...] = ()
+    resumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,33 @@ class Subject:
 
 
 @dataclass
+class Requests:
+    """What was asked of a server.
+
+    Attributes:
+        url: of the server.
+        model: its name there.
+        version: of the model.
+        in_flight: pictures that were asked about at once.
+        files: pictures and frames that it segmented, sent as files.
+        tensors: those whose logits it found, prepared here and sent as the network's input.
+        attempts: requests as the server saw them, or would have.
+        retries: of these, the further attempts.
+        failed: sources that were skipped or cut because the server was not there, too slow, or failed.
+    """
+
+    url: str
+    model: str
+    version: int
+    in_flight: int
+    files: int = 0
+    tensors: int = 0
+    attempts: int = 0
+    retries: int = 0
+    failed: int = 0
+
+
+@dataclass
 class Report:
     """All of a run; grows while it runs."""
 
@@ -107,6 +136,24 @@ class Report:
     legend: str = ""
     seconds: float = 0.0
     interrupted: bool = False
+    server: Requests | None = None
+
+    def skip(self, source: str, error: CcdeployError) -> Skipped:
+        """Appends a source that is skipped."""
+        self.skipped.append(Skipped.because(source, error))
+        if isinstance(error, ServerError):
+            self.failed_at_server()
+        return self.skipped[-1]
+
+    def failed_at_server(self) -> None:
+        """Counts a source that is skipped or cut because the server was not there, too slow, or failed."""
+        if self.server:
+            self.server.failed += 1
+
+    @property
+    def resumed(self) -> int:
+        """Sources that an earlier run did."""
+        return sum(result.resumed for result in self.results)
 
     @property
     def outcome(self) -> str:
@@ -122,7 +169,9 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 if everything was segmented, 2 if anything was skipped."""
+        """0 if everything was segmented, 2 if anything was skipped, 3 if the server was the reason once or more."""
+        if self.server and self.server.failed:
+            return ServerError.exit_code
         return 0 if self.outcome == DONE else 2
 
     @property
@@ -139,8 +188,10 @@ class Report:
             "folder": str(self.folder),
             "outcome": self.outcome,
             "sources": self.total,
+            "resumed": self.resumed,
             "seconds": round(self.seconds, 3),
             "passing": self.passing,
+            "server": None if self.server is None else dataclasses.asdict(self.server),
             "legend": self.legend,
             "notes": self.notes,
             "results": [dataclasses.asdict(result) for result in self.results],

@@ -50,11 +50,15 @@ class Outputs:
 
 
 def write_picture(
-    folder: Path, key: str, picture: Pictures, labels: LabelMap, card: Card, outputs: Outputs
+    folder: Path, key: str, picture: Pictures | None, labels: LabelMap, card: Card, outputs: Outputs
 ) -> dict[str, str]:
-    """Writes a picture's overlay and mask, each whole or not at all, and returns `Outputs.files`."""
+    """Writes a picture's overlay and mask, each whole or not at all, and returns `Outputs.files`.
+
+    The picture may be None where no overlay is written.
+    """
     files = outputs.files(key)
     if "overlay" in files:
+        assert picture is not None
         with written_whole(folder / files["overlay"]) as temporary:
             overlay = Image.fromarray(overlaid(picture, labels, card, outputs.opacity))
             if outputs.overlay == "jpg":

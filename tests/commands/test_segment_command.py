@@ -151,7 +151,7 @@ def test_ctrl_c_ends_at_once_and_leaves_whole_files(exports, tmp_path: Path):
     assert record["outcome"] == "interrupted"
     assert 5 <= len(record["results"]) < 3000
     written = {file for result in record["results"] for file in result["files"].values()}
-    assert {path.name for path in out.iterdir()} == written | {"legend.png", "segments.json"}
+    assert {path.name for path in out.iterdir()} == written | {"legend.png", "segments.json", "segments.journal.jsonl"}
     for name in sorted(written)[-6:]:
         with Image.open(out / name) as image:
             image.load()

@@ -131,3 +131,27 @@ def test_an_error_of_the_caller_drops_what_has_not_begun_and_waits_for_what_has(
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert ended == told == [1]
+
+
+def test_what_is_under_way_is_abandoned_after_an_error_and_not_after_an_end():
+    """An end before the last item is no error: others may still need what is shared."""
+    gone, released = [], threading.Event()
+
+    def work(item: int) -> int:
+        if item == 0:
+            raise KeyboardInterrupt
+        assert released.wait(30), "nobody abandoned it"
+        return item
+
+    def abandon() -> None:
+        gone.append(1)
+        released.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        list(ahead(work, range(4), 2, 4, abandon=abandon))
+    assert gone == [1]
+    early = ahead(lambda item: item, range(9), 2, 4, abandon=abandon)
+    assert next(early) == (0, 0)
+    early.close()
+    assert list(ahead(lambda item: item, range(2), 2, 4, abandon=abandon)) == [(0, 0), (1, 1)]
+    assert gone == [1]

@@ -24,7 +24,7 @@ from ccdeploy.ccnet.preprocessing import normalise
 from ccdeploy.engine.manifest import METADATA_KEY, Engine, read_manifest, write_manifest
 from ccdeploy.errors import ArtefactError, MissingError, UsageError
 from ccdeploy.pictures import overlaid, painted
-from ccdeploy.segment import loop
+from ccdeploy.segment import loop, network
 from ccdeploy.segment.loop import segment
 from ccdeploy.segment.options import Options
 from ccdeploy.segment.results import Report
@@ -118,8 +118,6 @@ def test_batches_change_no_label(exports, tmp_path: Path, write_picture, monkeyp
         infer = runner.infer
         runner.infer = lambda inputs: seen.append(len(inputs["input"])) or infer(inputs)
         return runner
-
-    from ccdeploy.segment import network
 
     original = network.open_runner
     monkeypatch.setattr(network, "open_runner", spied)
@@ -390,14 +388,14 @@ def test_a_picture_that_the_artefact_cannot_take_is_skipped(exports, tmp_path: P
 def test_a_picture_that_does_not_fit_into_memory_is_skipped(exports, tmp_path: Path, write_picture, monkeypatch):
     for index in range(2):
         write_picture(tmp_path / "in" / f"{index}.png", 20, 20 + index)
-    original = loop.read_full_size
+    original = network.read_full_size
 
     def scarce(path: Path) -> Any:
         if path.name == "0.png":
             raise MemoryError
         return original(path)
 
-    monkeypatch.setattr(loop, "read_full_size", scarce)
+    monkeypatch.setattr(network, "read_full_size", scarce)
     report = run(exports.file(), [tmp_path / "in"], tmp_path / "out")
     assert "0.png does not fit into memory" in report.skipped[0].reason
     assert len(report.results) == 1
@@ -461,7 +459,11 @@ def test_what_was_done_before_an_end_is_whole_and_recorded(
     assert record["outcome"] == "interrupted"
     assert len(record["results"]) >= 3
     written = {file for result in record["results"] for file in result["files"].values()}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == written | {"legend.png", "segments.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == written | {
+        "legend.png",
+        "segments.json",
+        "segments.journal.jsonl",
+    }
     for name in written:
         with Image.open(tmp_path / "out" / name) as image:
             image.load()
