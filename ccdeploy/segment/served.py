@@ -34,16 +34,13 @@ from ccdeploy.segment.results import Requests, Subject
 from ccdeploy.segment.sinks import classes_of
 from ccdeploy.segment.sources import Source
 from ccdeploy.segmenters import MOST_CLASSES, ArtefactSegmenter, batches_of
+from ccdeploy.serving.contract import LARGEST_FILE, PICTURE_FILES
 from ccdeploy.windows import Plan
 
 if TYPE_CHECKING:
     from ccdeploy.serving.client import Client
 
 _T = TypeVar("_T")
-FILES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
-"""How the files begin that a server decodes: JPEG and PNG. Others go as PNG."""
-LARGEST_FILE = 1 << 26
-"""Bytes of a file that a server takes; larger ones are prepared here."""
 ANY_SIZE = 1 << 62
 """Pixels: only Pillow's own limit counts, as for an artefact on this machine."""
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
@@ -157,7 +154,7 @@ class ServedNetwork(Network):
         picture: Pictures | None = None
         if (
             self._as_file(plan)
-            and content.startswith(FILES)
+            and content.startswith(PICTURE_FILES)
             and len(content) <= LARGEST_FILE
             and height * width <= self.client.served.most_pixels
         ):

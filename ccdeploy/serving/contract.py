@@ -37,6 +37,11 @@ TENSORRT, ONNXRUNTIME, PYTHON = "tensorrt", "onnxruntime", "python"
 BACKENDS = (TENSORRT, ONNXRUNTIME, PYTHON)
 MOST_PIXELS = 1 << 26
 """Of a picture that a server decodes, unless told otherwise: 67 million, 8192x8192."""
+PICTURE_FILES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+"""How the files begin that a server decodes, JPEG and PNG. Other decoders stay out of its reach: what nobody runs has no
+holes."""
+LARGEST_FILE = 1 << 26
+"""Bytes of a picture's file: what Triton's HTTP server takes at most, unless told otherwise."""
 TOKEN_HEADER = "ccdeploy-token"
 """The HTTP header of the token that guards what changes a server; in gRPC's metadata behind "triton-grpc-protocol-"."""
 _TRITON_TYPES = {

@@ -16,13 +16,9 @@ from ccdeploy.errors import ArtefactError, InputError
 from ccdeploy.pictures import decoded
 from ccdeploy.runners import Array
 from ccdeploy.serving.backend.deployment import Deployment
-from ccdeploy.serving.contract import Served
+from ccdeploy.serving.contract import LARGEST_FILE, PICTURE_FILES, Served
 from ccdeploy.windows import Plan, labels_of_logits, nearest, resized
 
-LARGEST_FILE = 1 << 26
-"""Bytes of a picture's file: what Triton's HTTP server takes at most, unless told otherwise."""
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
-"""How JPEG and PNG files begin. Other decoders stay out of a server's reach: what nobody runs has no holes."""
 _PICTURE = "The picture"
 
 
@@ -42,7 +38,7 @@ def network_input(content: bytes, deployment: Deployment) -> tuple[Array, npt.ND
     Raises:
         InputError: it is no such file, is damaged or too large, or of a size that the network does not take.
     """
-    if not content.startswith(_MAGIC):
+    if not content.startswith(PICTURE_FILES):
         what = f"{_PICTURE} {'is neither a JPEG nor a PNG file' if content else 'is empty'}"
         raise InputError(f"{what} ({len(content)} bytes).", "Send the bytes of a JPEG or PNG file.")
     if len(content) > LARGEST_FILE:
