@@ -122,8 +122,15 @@ def compare_records(a: Record, b: Record, names: tuple[str, str] = ("first", "se
         names: how to call the two, such as their files.
 
     Raises:
-        UsageError: they are of different machines, they have no contestant in common, or two that are not comparable.
+        UsageError: one is of a server, they are of different machines, they have no contestant in common, or two that
+            are not comparable.
     """
+    for name, record in zip(names, (a, b), strict=True):
+        if record.served is not None:
+            raise UsageError(
+                f"{name} holds the curve of a server: a curve has no pairs, and no single figure to compare.",
+                "Show both in one page: `ccdeploy report FOLDER --benchmark FIRST --benchmark SECOND`.",
+            )
     if a.machine.identity() != b.machine.identity():
         raise UsageError(
             f"{names[0]} and {names[1]} are of different machines: {a.machine.identity()}; {b.machine.identity()}.",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ccdeploy.benchmark.server.record import ServedCurve, check_curve
 from ccdeploy.benchmark.settings import Settings
 from ccdeploy.documents import Mismatch, from_json, plain, strict_json
 from ccdeploy.errors import ArtefactError
@@ -255,6 +256,8 @@ class Record:
     sweep: tuple[SweepPoint, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     operator: Operator | None = None
+    served: ServedCurve | None = None
+    """A server under load; a record that holds it has no contestants."""
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""
     """The command line that measures this again; "" where it was called as a library."""
@@ -316,6 +319,8 @@ def read_record(path: Path) -> Record:
 
 def _check(record: Record) -> None:
     """What types cannot say."""
+    if record.served is not None:
+        check_curve(record.served, "record.served")
     names = [contestant.name for contestant in record.contestants]
     if twice := {name for name in names if names.count(name) > 1}:
         raise Mismatch(f"`record.contestants` names {min(twice)} twice")

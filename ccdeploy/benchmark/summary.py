@@ -18,6 +18,7 @@ from ccdeploy.benchmark.record import (
     Operator,
     Record,
 )
+from ccdeploy.benchmark.server.summary import curve_facts, curve_lines
 from ccdeploy.machine import Conditions
 
 WIDTH = 99
@@ -73,6 +74,9 @@ def _lines(record: Record) -> Iterator[str]:
     if record.operator:
         yield ""
         yield from operator_lines(record.operator)
+    if record.served:
+        for line in curve_lines(record.served):
+            yield from _wrapped(line)
 
 
 def _facts(record: Record) -> Iterator[str]:
@@ -96,6 +100,10 @@ def _facts(record: Record) -> Iterator[str]:
         yield from _fact("method", f"{record.order}; warm-up until stable; noise inputs, the same for all; {threads}")
         missing = f"; not read: {'; '.join(record.sensors.missing)}" if record.sensors.missing else ""
         yield from _fact("sensors", f"{record.sensors.name}{missing}")
+    if record.served:
+        for name, text in curve_facts(record.served):
+            yield from _fact(name, text)
+        yield from _fact("method", record.order)
     if record.command:
         yield from _fact("again", record.command)
 

@@ -11,28 +11,19 @@ from typing import Any
 
 import click
 
+from ccdeploy.commands.benchmark_server import (
+    SERVER_OPTIONS,
+    benchmark_of_server,
+    check_server_options,
+    server_options,
+)
 from ccdeploy.commands.benchmark_view import show_comparisons, show_record
 from ccdeploy.commands.console import print_json, progress
+from ccdeploy.commands.lists import Counts
 from ccdeploy.commands.options import FILE, SEED, json_option, size_option
 from ccdeploy.errors import UsageError
 
 MISSING = 3
-
-
-class Counts(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
-    """Whole numbers with commas between them."""
-
-    name = "N,N,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Numbers of 1 to 1024, each once."""
-        if isinstance(value, tuple):
-            return value
-        parts = value.split(",")
-        numbers = tuple(int(part) if part.isascii() and part.isdigit() and len(part) < 5 else 0 for part in parts)
-        if not all(1 <= number <= 1024 for number in numbers):
-            self.fail(f"{value!r} is no list of numbers from 1 to 1024 such as 1,2,4", param, ctx)
-        return tuple(dict.fromkeys(numbers))
 
 
 SECONDS = click.FloatRange(0.1, 86400)
@@ -112,6 +103,7 @@ def operator_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @work_options
 @timing_options
 @operator_options
+@server_options
 @click.option("-o", "--output", type=FILE, help="Write the record here, as JSON.")
 @json_option
 def command(
@@ -125,6 +117,9 @@ def command(
 ) -> int:
     """Measure each ARTEFACT (.onnx, .engine) side by side, in turns: latency, throughput, memory, energy.
 
+    With --server, a deployment on an inference server under load instead: throughput against latency, closed and open
+    loop, errors counted, and how many streams it holds.
+
     \b
     Boundaries, each named in the output:
       host to host  inputs in host memory to outputs in host memory
@@ -134,8 +129,15 @@ def command(
     reason, and the others go on. --compare also times two of them in adjacent turns and says whether one is faster;
     it refuses two that do not do the same work.
 
+    \b
+    ccdeploy benchmark --server http://127.0.0.1:8000 --model ccnet -o served.json
+    ccdeploy benchmark --server grpc://127.0.0.1:8001 --rate 5,10,20 --deadline 200ms --streams-fps 10
+
     Exits with 3 if none could run, or if --compare could not be done; with 0 otherwise.
     """
+    server = {name: options.pop(name) for name in SERVER_OPTIONS}
+    if check_server_options(server, artefacts, {**options, "operator": operator, "cases": cases, "dtype": dtype}):
+        return benchmark_of_server(server, options, output, as_json, _command_line())
     if not operator and (cases or dtype):
         raise UsageError(f"{'--cases' if cases else '--dtype'} needs --op.", "Give --op, or leave it out.")
     compare = options["compare"]

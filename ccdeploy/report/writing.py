@@ -50,6 +50,7 @@ def write_report(
     from ccdeploy.report.sections.overview import overview
     from ccdeploy.report.sections.pictures import pictures_section
     from ccdeploy.report.sections.provenance import provenance
+    from ccdeploy.report.sections.served import served_section
     from ccdeploy.report.sections.speed import speed_section
     from ccdeploy.report.sections.verification import verification_section
 
@@ -59,12 +60,14 @@ def write_report(
     say("drawing the page")
     top, pictures, accuracy = overview(deployed), pictures_section(deployed), accuracy_section(deployed)
     verification, speed, operator = verification_section(deployed), speed_section(deployed), operator_section(deployed)
+    served = served_section(deployed)
     page = render(
         top=top,
         pictures=pictures,
         accuracy=accuracy,
         verification=verification,
         speed=speed,
+        served=served,
         operator=operator,
         layers=layers_section(deployed),
         provenance=provenance(deployed),
@@ -75,7 +78,8 @@ def write_report(
     with written_whole(target) as temporary:
         temporary.write_text(page, encoding="utf-8")
     parts = [("pictures", pictures.why), ("accuracy", accuracy.why), ("verification", verification.why)]
-    parts += [("benchmark", speed.why), ("operator", operator.why), *(("folder", problem) for problem in top.problems)]
+    parts += [("benchmark", speed.why), ("served", served.why), ("operator", operator.why)]
+    parts += [*(("folder", problem) for problem in top.problems)]
     return Written(target, top.headline, tuple((name, why) for name, why in parts if why))
 
 

@@ -38,7 +38,7 @@ BACKENDS = (TENSORRT, ONNXRUNTIME, PYTHON)
 MOST_PIXELS = 1 << 26
 """Of a picture that a server decodes, unless told otherwise: 67 million, 8192x8192."""
 PICTURE_FILES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
-"""How the files begin that a server decodes, JPEG and PNG. Other decoders stay out of its reach: what nobody runs has no
+"""How the files begin that a server decodes, JPEG and PNG. Other decoders stay out of reach: what nobody runs has no
 holes."""
 LARGEST_FILE = 1 << 26
 """Bytes of a picture's file: what Triton's HTTP server takes at most, unless told otherwise."""

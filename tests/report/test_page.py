@@ -50,6 +50,7 @@ def parts(page: Page) -> dict[str, str]:
         "Accuracy by class",
         "Stage by stage against PyTorch",
         "Speed, memory, energy",
+        "Served under load",
         "The operator alone",
         "Layers by type",
         "Where it comes from",

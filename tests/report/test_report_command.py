@@ -35,7 +35,7 @@ def test_json_is_one_document(ccdeploy: Run, tmp_path: Path) -> None:
     document = json.loads(ended.out)
     assert document["page"] == str(tmp_path / "page.html")
     assert document["bytes"] == (tmp_path / "page.html").stat().st_size
-    assert [entry["part"] for entry in document["missing"]] == ["operator"]
+    assert [entry["part"] for entry in document["missing"]] == ["served", "operator"]
     assert not (folder / "report.html").exists()
 
 

@@ -19,7 +19,7 @@ from ccdeploy.benchmark.summary import summary
 from ccdeploy.errors import InputError, UsageError
 
 SHORT = ServerSettings(
-    concurrency=(1, 6), rates=(8.0,), duration_s=1.5, lead_in_s=0.2, warm_up_s=0.3, deadline_s=20.0, repeats=2
+    concurrency=(1, 6), rates=(8.0,), duration_s=1.0, lead_in_s=0.2, warm_up_s=0.3, deadline_s=20.0, repeats=2
 )
 
 
@@ -54,12 +54,12 @@ def test_a_curve_of_the_real_server(server: ServedNetwork, pictures: Pictures, p
             assert 0 < each.server.compute_ms < each.latency.max_ms
             assert each.server.read_ms is not None
             assert each.server.labels_ms is not None
-    assert [each.requests for each in curve.loads[2].rounds] == [12, 12], "every request that was due"
+    assert [each.requests for each in curve.loads[2].rounds] == [8, 8], "every request that was due"
     write_record(record, tmp_path / "r.json")
     assert read_record(tmp_path / "r.json") == record
     assert "1 client " in summary(record)
     assert streams(curve, 2, 20_000).streams == 4
-    assert said[0] == "warming up"
+    assert said[0].startswith("warming up; then 3 loads, ")
 
 
 def test_a_deadline_that_nothing_can_keep_is_an_error_of_its_kind(server: ServedNetwork, pictures: Pictures) -> None:
@@ -88,8 +88,7 @@ def test_refused_pictures_among_good_ones_are_counted(server: ServedNetwork, pic
     for load in curve.loads:
         assert set(load.errors) == {"refused"}
         assert load.latency is not None
-    with pytest.raises(StopIteration):
-        next(each for load in curve.loads for each in load.rounds if each.answered + sum(each.errors.values()) == 0)
+        assert load.errors["refused"] == pytest.approx(load.requests / 3, abs=2)
     assert streams(curve, 1, 10_000).streams == 0, "what is refused does not hold"
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from ccdeploy.serving.client import connect
 from PIL import Image
 from serving_parts import SIZES, expected, picture
 
+from ccdeploy.serving.client import connect
 from ccdeploy.serving.server import Options, running
 
 PICTURES = 240

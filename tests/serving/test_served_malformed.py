@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 import grpc
 import numpy as np
 import pytest
-from ccdeploy.serving.client import connect
 from malformed import drawn
 from serving_parts import ServedNetwork, expected, picture
 from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from ccdeploy.serving.client import connect
 
 REQUESTS, GRPC_REQUESTS = 10_000, 1_000
 PARSER = (b'{"error":"failed to parse', b'{"error":"Unable to parse')
