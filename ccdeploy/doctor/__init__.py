@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ccdeploy.doctor import abilities, gpu, hardware, native, software
+from ccdeploy.doctor import abilities, gpu, hardware, native, serving, software
 from ccdeploy.doctor.finding import Finding
 from ccdeploy.engine.gpu import probe_gpus
 from ccdeploy.machine.files import Files
@@ -27,5 +27,6 @@ def examine(files: Files | None = None) -> list[Finding]:
         *gpu.findings(report),
         *native.findings([one.compute_capability for one in report.gpus]),
         *software.video(),
+        *serving.findings(),
     ]
     return [*findings, *abilities.findings(findings, report)]

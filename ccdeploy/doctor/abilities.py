@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from ccdeploy.doctor import gpu, hardware
 from ccdeploy.doctor.finding import Finding, guarded
+from ccdeploy.doctor.serving import CLIENT
 from ccdeploy.doctor.software import ON_GPU
 from ccdeploy.engine.flavour import FLAVOURS, TENSORRT, TENSORRT_RTX
 from ccdeploy.engine.gpu import GpuReport
+from ccdeploy.serving.server.finding import PROGRAM
 
 GROUP = "what works here"
 _FOR_GPU = "a TensorRT for this GPU"
@@ -37,6 +39,8 @@ _ABILITIES = (
     _Ability("run engines", "verify, segment, benchmark", (("GPU",), (_FOR_GPU,), ("pycuda",))),
     _Ability("run ONNX files on the GPU", "segment, benchmark", (("GPU",), (ON_GPU,))),
     _Ability("video and cameras", "segment", (("opencv",),)),
+    _Ability("make a model repository", "package", (("torch",), ("onnx",), (CLIENT,))),
+    _Ability("serve it", "serve", (("onnx",), (CLIENT,), (PROGRAM,))),
     _Ability("measure energy", "benchmark", (_POWER,)),
 )
 

@@ -16,7 +16,7 @@ import pytest
 from fake_drivers import libraries
 
 from ccdeploy import doctor
-from ccdeploy.doctor import WORKS_HERE, Finding, abilities, gpu, hardware, software
+from ccdeploy.doctor import WORKS_HERE, Finding, abilities, gpu, hardware, serving, software
 from ccdeploy.doctor.finding import guarded
 from ccdeploy.engine.flavour import FlavourStatus
 from ccdeploy.engine.gpu import Gpu, GpuReport
@@ -33,7 +33,7 @@ NO_GPU = GpuReport(reason="the NVIDIA driver sees no GPU")
 def test_every_finding_has_a_group_and_every_defect_a_remedy() -> None:
     findings = doctor.examine()
     groups = list(dict.fromkeys(finding.group for finding in findings))
-    assert groups == ["machine", "PyTorch and ONNX", "GPU and TensorRT", "plugin", "video", WORKS_HERE]
+    assert groups == ["machine", "PyTorch and ONNX", "GPU and TensorRT", "plugin", "video", serving.GROUP, WORKS_HERE]
     assert [finding for finding in findings if not finding.ok and not finding.remedy] == []
     assert {"ccdeploy", "models", "system", "CPU", "torch", "onnx", "onnxruntime", "opencv"} <= {
         finding.subject for finding in findings if finding.ok
@@ -348,11 +348,14 @@ def test_a_driver_without_a_device_is_told_with_its_version() -> None:
 # --- abilities
 
 
-@pytest.mark.parametrize("lost", ["torch", "onnx", "onnxruntime", "GPU", "pycuda", "nvcc", "cmake", "opencv", "models"])
+LOSSES = ["torch", "onnx", "onnxruntime", "GPU", "pycuda", "nvcc", "cmake", "opencv", "models", "tritonclient"]
+
+
+@pytest.mark.parametrize("lost", [*LOSSES, "tritonserver"])
 def test_what_is_lost_with_a_thing(both_flavours: None, lost: str) -> None:
     subjects = [
         *("models", "torch", "onnx", "onnxruntime", "onnxruntime on the GPU", "GPU", "tensorrt", "tensorrt-rtx"),
-        *("pycuda", "nvcc", "cmake", "opencv", "power of the CPU"),
+        *("pycuda", "nvcc", "cmake", "opencv", "power of the CPU", "tritonclient", "tritonserver"),
     ]
     whole = abilities.findings([Finding(subject, True, "") for subject in subjects], ADA)
     assert [finding for finding in whole if not finding.ok] == []
@@ -360,11 +363,14 @@ def test_what_is_lost_with_a_thing(both_flavours: None, lost: str) -> None:
     lacking = [finding for finding in abilities.findings(things, ADA) if not finding.ok]
     needing = {
         "models": ["export"],
-        "torch": ["export", "run and verify ONNX files", "quantise"],
+        "torch": ["export", "run and verify ONNX files", "quantise", "make a model repository"],
         "onnx": [
             *("export", "run and verify ONNX files", "quantise"),
             *("build engines for RTX cards", "build engines of full TensorRT"),
+            *("make a model repository", "serve it"),
         ],
+        "tritonclient": ["make a model repository", "serve it"],
+        "tritonserver": ["serve it"],
         "onnxruntime": ["run and verify ONNX files", "quantise"],
         "GPU": ["build engines of full TensorRT", "run engines", "run ONNX files on the GPU"],
         "pycuda": ["run engines"],
@@ -406,3 +412,28 @@ def test_ctrl_c_is_no_finding() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         guarded("thing", "group", look)
+
+
+# --- Triton
+
+
+def test_the_server_that_serve_would_take_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "tritonserver"
+    for file in (program, *(tmp_path / "backends" / name / f"libtriton_{name}.so" for name in ("python", "tensorrt"))):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    server = serving.findings()[0]
+    assert (server.ok, server.seen) == (True, f"on PATH: {program}, backends: python, tensorrt")
+
+
+def test_without_server_and_client_the_ways_to_them_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing() -> None:
+        raise MissingError("There is no tritonserver.", "Install it.")
+
+    monkeypatch.setattr(serving, "find_server", nothing)
+    monkeypatch.setattr(serving, "is_installed", lambda module: False)
+    server, client = serving.findings()
+    assert (server.ok, server.seen, server.remedy) == (False, "There is no tritonserver.", "Install it.")
+    assert (client.ok, client.seen) == (False, "not installed")
+    assert 'pip install "ccdeploy[triton]"' in client.remedy
