@@ -60,7 +60,7 @@ class Gpus(click.ParamType):  # type: ignore[type-arg]  # generic only in newer 
 @click.option(
     "--queue-delay",
     type=click.IntRange(0, 10_000_000),
-    default=100,
+    default=0,
     show_default=True,
     metavar="MICROSECONDS",
     help="How long a picture waits for others to share a batch.",
@@ -68,9 +68,8 @@ class Gpus(click.ParamType):  # type: ignore[type-arg]  # generic only in newer 
 @click.option(
     "--queue-size",
     type=click.IntRange(1, 1_000_000),
-    default=128,
-    show_default=True,
-    help="Pictures that wait for each step at most; more are refused at once.",
+    help="Pictures that wait for each step at most; more are refused at once. No bound unless given: with one, Triton "
+    "may leave a picture lying for half a second under light load.",
 )
 @click.option(
     "--instances", type=click.IntRange(1, 256), default=1, show_default=True, help="Of the network, on each device."
@@ -108,7 +107,7 @@ def command(
     replace: bool,
     max_batch: int | None,
     queue_delay: int,
-    queue_size: int,
+    queue_size: int | None,
     instances: int,
     gpus: tuple[int, ...] | None,
     cpu_instances: int,

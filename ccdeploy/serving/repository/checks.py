@@ -28,7 +28,7 @@ class Placement:
         versions: that are served, ascending.
         versions_there: on disk, ascending.
         file: the artefact's name.
-        queue_size: requests that wait for each model at most.
+        queue_size: requests that wait for each model at most; 0: no bound.
         host_code: whether an engine for Triton's TensorRT backend carries native code.
         plugin: the library beside an engine for TensorRT's backend, absolute; None: it needs none.
     """

@@ -102,7 +102,7 @@ def _step(
     config = schema().ModelConfig(name=name, backend=PYTHON)
     _add(config, inputs, outputs)
     config.instance_group.add(kind=CPU_KIND, count=packaging.cpu_instances)
-    _queue(config, packaging, 0)
+    _bound(config, packaging)
     return config
 
 
@@ -122,17 +122,20 @@ def _network(subject: Subject, packaging: Packaging, file: str) -> Any:
     if subject.gpus is not None:
         group.kind = schema().ModelInstanceGroup.Kind.Value(GPU_KIND)
         group.gpus.extend(subject.gpus)
-    _queue(config, packaging, packaging.queue_delay_us if subject.batched else 0)
+    if subject.batched:
+        config.dynamic_batching.max_queue_delay_microseconds = packaging.queue_delay_us
+    _bound(config, packaging)
     if served.backend == ONNXRUNTIME and subject.gpus is not None:
         cuda = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="cuda")
         cuda.parameters["use_tf32"] = "0"  # its default would multiply float32 with float16's mantissa
     return config
 
 
-def _queue(config: Any, packaging: Packaging, delay_us: int) -> None:
-    batching = config.dynamic_batching
-    batching.max_queue_delay_microseconds = delay_us
-    policy = batching.default_queue_policy
+def _bound(config: Any, packaging: Packaging) -> None:
+    """Bounds a model's queue where that was asked for; not by default, see `Packaging.queue_size`."""
+    if packaging.queue_size is None:
+        return
+    policy = config.dynamic_batching.default_queue_policy
     policy.max_queue_size = packaging.queue_size
     policy.default_timeout_microseconds = packaging.queue_timeout_us
     policy.allow_timeout_override = True  # a client that gives up earlier says so

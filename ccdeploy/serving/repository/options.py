@@ -8,13 +8,8 @@ from pathlib import Path
 from ccdeploy.errors import UsageError
 from ccdeploy.serving.contract import BACKENDS, Served
 
-QUEUE_DELAY_US = 0
-"""Requests share a batch when they wait for the network anyway. With any delay, Triton 2.51 lets a request wait half a
-second where the one before it had another shape: pictures of mixed sizes took ten times as long."""
-QUEUE_SIZE = 128
-"""Requests that wait for one model: four for each of 32 clients."""
 QUEUE_TIMEOUT_US = 30_000_000
-"""The clients' deadline: what nobody waits for any more is not computed."""
+"""The clients' deadline: where queues are bounded, what nobody waits for any more is not computed."""
 MAX_BATCH = 8
 
 
@@ -32,8 +27,10 @@ class Packaging:
         max_batch: pictures that the network takes at once at most, where it leaves that open; None: MAX_BATCH, or
             what the engine takes.
         queue_delay_us: how long the network's requests wait for others to share a batch, in microseconds.
-        queue_size: requests that wait for each model at most; more are refused.
-        queue_timeout_us: how long one waits at most, in microseconds.
+        queue_size: requests that wait for each model at most; more are refused, and so is what a client waits for no
+            more. None: no bound. With any bound, Triton 2.51 may leave a request lying for half a second that comes
+            while all instances are busy and none waits: its scheduler sleeps, and only a later request wakes it.
+        queue_timeout_us: how long one waits at most where queues are bounded, in microseconds.
         instances: of the network, on each device.
         gpus: numbers of the GPUs that run it; (): every GPU; None: the CPU for ONNX files, every GPU for engines.
         cpu_instances: of each of the two other steps.
@@ -49,8 +46,8 @@ class Packaging:
     keep: int = 1
     replace: bool = False
     max_batch: int | None = None
-    queue_delay_us: int = QUEUE_DELAY_US
-    queue_size: int = QUEUE_SIZE
+    queue_delay_us: int = 0
+    queue_size: int | None = None
     queue_timeout_us: int = QUEUE_TIMEOUT_US
     instances: int = 1
     gpus: tuple[int, ...] | None = None
