@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 ENGINES_RUN_ON_A_GPU = "ccdeploy verify ccnet.engine"
 """The one command whose words depend on the machine."""
 
-PAGES_ABOUT_OTHER_PROGRAMS = ("plugin.md", "gpu-check.md", "streets.md")
+PAGES_ABOUT_OTHER_PROGRAMS = ("plugin.md", "gpu-check.md", "streets.md", "triton.md", "fleet.md")
 """They name options of trtexec, of scripts and so on: only lines that run ccdeploy are looked at."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections import Counter
 
 import numpy as np
@@ -22,6 +23,7 @@ from ccdeploy.benchmark.server.generators import (
     Run,
     arrivals,
     closed_loop,
+    ctrl_c_kept,
     open_loop,
 )
 from ccdeploy.benchmark.server.measuring import measure, sender
@@ -350,3 +352,24 @@ def test_a_point_without_answers_in_one_round_has_no_latency() -> None:
     load = load_of(Load(CLOSED, 1, None), (good, bad))
     assert load.latency is None
     assert (load.pictures_per_s, load.errors, load.requests) == (0.5, {"busy": 1}, 2)
+
+
+def test_ctrl_c_that_was_lost_ends_a_load_nevertheless():
+    """Python drops an exception that a signal raises while an object is finalised."""
+
+    def send(number: int, deadline_s: float) -> str:
+        time.sleep(0.001)
+        return ""
+
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with ctrl_c_kept() as interrupted:
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            assert interrupted.is_set()
+            with pytest.raises(KeyboardInterrupt):
+                closed_loop(send, 2, 0.0, 600.0, 10.0, RealTime(interrupted))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)

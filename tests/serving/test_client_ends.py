@@ -33,7 +33,12 @@ with ThreadPoolExecutor(6) as threads, connect(sys.argv[1], model="fake", deadli
 def test_ctrl_c_ends_a_program_whose_server_is_silent(protocol: str):
     server = FakeServer(usual=fakes.silent) if protocol == "http" else GrpcServer(*[silent_rpc] * 6)
     with server:
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, server.url], stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, server.url],
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored behind a shell's "&"
+        )
         try:
             while (server.infers if protocol == "http" else len(server.servicer.requests)) < 4:
                 assert process.poll() is None, process.communicate()

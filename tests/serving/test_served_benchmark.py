@@ -116,18 +116,31 @@ def test_the_command_measures_a_folder_and_writes_its_record(
     }
 
 
+def take_ctrl_c() -> None:
+    """In the child: behind a shell's "&" it would be ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_ctrl_c_writes_nothing_and_ends(server: ServedNetwork, tmp_path: Path) -> None:
     arguments = [
         *("benchmark", "--server", server.running.http, "--model", "tiny", "--duration", "600"),
         *("--warm-up", "0.1", "-o", str(tmp_path / "r.json")),
     ]
-    with subprocess.Popen([sys.executable, "-m", "ccdeploy", *arguments], stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "ccdeploy", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=take_ctrl_c,
+    ) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "round 1" in line:
                 break
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        try:
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode not in (0, None)
     assert list(tmp_path.iterdir()) == []
     with_server = ServerSettings((1,), (), duration_s=0.3, lead_in_s=0.0, warm_up_s=0.1, repeats=1)

@@ -69,6 +69,7 @@ def benchmark_server(
     from ccdeploy import __version__
     from ccdeploy.benchmark.record import Record, SensorsUsed
     from ccdeploy.benchmark.server.counters import server_side
+    from ccdeploy.benchmark.server.generators import RealTime, ctrl_c_kept
     from ccdeploy.benchmark.server.measuring import Tools, measure
     from ccdeploy.benchmark.server.pictures import drawn_pictures, read_pictures
     from ccdeploy.benchmark.settings import Settings
@@ -79,8 +80,9 @@ def benchmark_server(
     read = read_pictures(pictures, say) if isinstance(pictures, Path) else pictures
     with _connected(server, settings, model) if isinstance(server, str) else nullcontext(server) as client:
         sent = read or drawn_pictures(client.served, settings.seed)
-        tools = tools or Tools(server_side=lambda: server_side(client))
-        loads = measure(client, sent, settings, say, tools)
+        with ctrl_c_kept() as interrupted:
+            usual = Tools(lambda: RealTime(interrupted), lambda: server_side(client))
+            loads = measure(client, sent, settings, say, tools or usual)
         served, url, name = client.served, client.url, client.server
     manifest = served.manifest_of()
     curve = ServedCurve(

@@ -12,10 +12,13 @@ that was asked for is the rate that is offered, however short the measurement.
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Protocol
 
 import numpy as np
@@ -49,11 +52,41 @@ class Time(Protocol):
         """Runs all at once, until all have returned."""
 
 
-class RealTime:
-    """A machine's clock, and a thread a client."""
+@contextmanager
+def ctrl_c_kept() -> Iterator[threading.Event]:
+    """Ctrl-C raises KeyboardInterrupt as ever, and sets what is yielded: a `RealTime` that has it ends anyhow.
 
-    def __init__(self) -> None:
+    Python drops an exception that is raised while it finalises an object, such as a response that was read; with many
+    short requests under way Ctrl-C was lost so, now and then.
+    """
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread() or (
+        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield interrupted  # whoever took Ctrl-C for themselves keeps it
+        return
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class RealTime:
+    """A machine's clock, and a thread a client.
+
+    Args:
+        interrupted: of `ctrl_c_kept`.
+    """
+
+    def __init__(self, interrupted: threading.Event | None = None) -> None:
         self._stop = threading.Event()
+        self._interrupted = interrupted
 
     @property
     def stopped(self) -> bool:
@@ -90,6 +123,8 @@ class RealTime:
                 while thread.is_alive():
                     # Not forever: a signal that another thread takes up is seen only when this one wakes.
                     thread.join(0.2)
+                    if self._interrupted is not None and self._interrupted.is_set():
+                        raise KeyboardInterrupt
         except BaseException:
             self._stop.set()
             until = self.now() + STOPPING_S
