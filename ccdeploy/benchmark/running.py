@@ -262,10 +262,10 @@ def turns_text(settings: Settings) -> str:
     )
 
 
-def installed_versions() -> dict[str, str]:
-    """Of the libraries that are installed and may have computed."""
+def installed_versions(distributions: Sequence[str] = _DISTRIBUTIONS) -> dict[str, str]:
+    """Of those that are installed; unless others are named, the libraries that may have computed."""
     found = {}
-    for name in _DISTRIBUTIONS:
+    for name in distributions:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -13,7 +13,6 @@ docs/benchmark.md says how it is measured, docs/sizing.md what to do with it.
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import ipaddress
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ServedCurve", "ServerSettings", "Streams", "benchmark_server", "streams"]
 
-_DISTRIBUTIONS = ("tritonclient", "urllib3", "grpcio", "numpy")
+_DISTRIBUTIONS = ("tritonclient", "grpcio", "numpy")
 
 
 def benchmark_server(
@@ -68,6 +67,7 @@ def benchmark_server(
     """
     from ccdeploy import __version__
     from ccdeploy.benchmark.record import Record, SensorsUsed
+    from ccdeploy.benchmark.running import installed_versions
     from ccdeploy.benchmark.server.counters import server_side
     from ccdeploy.benchmark.server.generators import RealTime, ctrl_c_kept
     from ccdeploy.benchmark.server.measuring import Tools, measure
@@ -108,7 +108,7 @@ def benchmark_server(
         sensors=SensorsUsed("none", "", ("sensors are not read while a server is measured",)),
         settings=dataclasses.replace(Settings(), seed=settings.seed, duration_s=settings.duration_s),
         order=order_text(settings),
-        versions=_versions(),
+        versions=installed_versions(_DISTRIBUTIONS),
         command=command,
         served=curve,
     )
@@ -129,13 +129,3 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _DISTRIBUTIONS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
