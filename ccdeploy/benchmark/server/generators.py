@@ -56,8 +56,8 @@ class Time(Protocol):
 def ctrl_c_kept() -> Iterator[threading.Event]:
     """Ctrl-C raises KeyboardInterrupt as ever, and sets what is yielded: a `RealTime` that has it ends anyhow.
 
-    With many short requests under way Ctrl-C was seen to be lost now and then. The likely way: Python drops an exception
-    that is raised while it finalises an object, such as a response that was read.
+    With many short requests under way Ctrl-C was seen to be lost now and then. The likely way: Python drops an
+    exception that is raised while it finalises an object, such as a response that was read.
     """
     interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread() or (
